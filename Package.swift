@@ -1,0 +1,63 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every target compiles as Swift 6 with complete concurrency checking. Nonisolated async functions run on their
+/// caller's actor, so that a call never leaves the loop behind one's back.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableExperimentalFeature("Lifetimes"),
+]
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
+let collections = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+
+// Arrows point down only: an import that points up is a type in the wrong room.
+let package = Package(
+    name: "lagkvd",
+    products: [
+        .executable(name: "lagkvd", targets: ["lagkvd"]),
+        .executable(name: "lagkvctl", targets: ["lagkvctl"]),
+        .executable(name: "lagkv-bench", targets: ["lagkv-bench"]),
+        .library(name: "LagKVClient", targets: ["LagKVClient"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    ],
+    targets: [
+        // Executables: a few lines each over a library.
+        .executableTarget(name: "lagkvd", dependencies: ["Daemon", argumentParser], swiftSettings: strict),
+        .executableTarget(name: "lagkvctl", dependencies: ["AdminCommands"], swiftSettings: strict),
+        .executableTarget(name: "lagkv-bench", dependencies: ["LagKVClient", "LagKV", "ChunkStore", "LinuxKit", argumentParser], swiftSettings: strict),
+
+        // The two sides of the socket.
+        .target(name: "AdminCommands", dependencies: ["LagKVClient", "ChunkStore", "LinuxKit", argumentParser], swiftSettings: strict),
+        .target(name: "LagKVClient", dependencies: ["WireProtocol", "CacheModel", "LinuxKit"], exclude: [], swiftSettings: strict),
+        .target(name: "Daemon", dependencies: ["SharedCache", "WireProtocol", "ChunkStore", "LinuxKit", "CacheLoop", argumentParser, logging, collections], swiftSettings: strict),
+
+        // The core: decides; touches the world only through what it is given.
+        .target(name: "SharedCache", dependencies: ["ChunkStore", "LagKV", "WireProtocol", "CacheModel", "CacheLoop", "LinuxKit", collections], swiftSettings: strict),
+        .target(name: "ChunkStore", dependencies: ["CacheModel", "CacheLoop", "LinuxKit", "CLagKVKernels", "CZstd"], exclude: ["FORMAT.md"], swiftSettings: strict),
+        .target(name: "LagKV", dependencies: ["CacheModel", "CLagKVKernels"], swiftSettings: strict),
+        .target(name: "WireProtocol", dependencies: ["CacheModel"], exclude: ["PROTOCOL.md"], swiftSettings: strict),
+
+        // Leaves: words, the loop's actor, the kernel.
+        .target(name: "CacheModel", swiftSettings: strict),
+        .target(name: "CacheLoop", dependencies: [collections], swiftSettings: strict),
+        .target(name: "LinuxKit", dependencies: ["CLinux", system], swiftSettings: strict),
+
+        // C: the only places that see liburing's and zstd's headers, and the numeric inner loops.
+        .target(name: "CLinux", dependencies: ["CUring"]),
+        .systemLibrary(name: "CUring", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .target(name: "CLagKVKernels", cSettings: [.unsafeFlags(["-O3"])]),
+    ]
+)

@@ -1,0 +1,2 @@
+/// Page-aligned memory for direct I/O.
+public final class AlignedBuffer: Sendable {}
