@@ -1,0 +1,43 @@
+#define _GNU_SOURCE
+#include "CLinux.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+
+const char *clinux_errno_name(int code) { return strerrorname_np(code); }
+
+const char *clinux_errno_text(int code) { return strerrordesc_np(code); }
+
+int clinux_memfd_create(const char *name) {
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+    // Before Linux 6.3 the flag is unknown, and unknown flags are EINVAL.
+    if (fd < 0 && errno == EINVAL) fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return fd;
+}
+
+int clinux_seal(int fd, int future_write) {
+    int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    if (future_write) seals |= F_SEAL_FUTURE_WRITE;
+    return fcntl(fd, F_ADD_SEALS, seals);
+}
+
+int clinux_seals(int fd) { return fcntl(fd, F_GET_SEALS); }
+
+int clinux_punch_hole(int fd, off_t offset, off_t length) {
+    return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+}
+
+int clinux_open(const char *path, int flags) { return open(path, flags); }
+
+int clinux_duplicate(int fd, int close_on_exec) {
+    return fcntl(fd, close_on_exec ? F_DUPFD_CLOEXEC : F_DUPFD, 0);
+}
