@@ -23,3 +23,23 @@ int clinux_punch_hole(int fd, off_t offset, off_t length);
 int clinux_open(const char *path, int flags);
 /// A duplicate at the lowest free number, close-on-exec or not.
 int clinux_duplicate(int fd, int close_on_exec);
+
+/// The most descriptors that one message carries.
+#define CLINUX_MESSAGE_DESCRIPTORS 2
+
+/// socket(AF_UNIX, SOCK_STREAM), close-on-exec.
+int clinux_unix_socket(void);
+/// connect and bind to a path; ENAMETOOLONG where it does not fit into an address (107 bytes).
+int clinux_unix_connect(int fd, const char *path);
+int clinux_unix_bind(int fd, const char *path);
+/// The process at the other end, as of when it connected.
+int clinux_unix_peer(int fd, pid_t *pid, uid_t *uid, gid_t *gid);
+/// 1 if `fd` is a listening Unix stream socket, 0 if it is something else. Never fails.
+int clinux_is_unix_listener(int fd);
+/// Clears O_NONBLOCK.
+int clinux_set_blocking(int fd);
+/// sendmsg of one part, with `count` descriptors (0 to CLINUX_MESSAGE_DESCRIPTORS); no SIGPIPE.
+ssize_t clinux_send(int fd, const void *bytes, size_t length, const int *descriptors, int count);
+/// recvmsg into one part, with room for CLINUX_MESSAGE_DESCRIPTORS descriptors, which become close-on-exec. Stores in
+/// `*count` how many came. More than fit are closed by the kernel, and answer EMSGSIZE here after the others are closed too.
+ssize_t clinux_receive(int fd, void *bytes, size_t length, int *descriptors, int *count);
