@@ -34,7 +34,7 @@ let package = Package(
     ],
     targets: [
         // Executables: a few lines each over a library.
-        .executableTarget(name: "lagkvd", dependencies: ["Daemon", argumentParser], swiftSettings: strict),
+        .executableTarget(name: "lagkvd", dependencies: ["Daemon", "LinuxKit", argumentParser], swiftSettings: strict),
         .executableTarget(name: "lagkvctl", dependencies: ["AdminCommands"], swiftSettings: strict),
         .executableTarget(name: "lagkv-bench", dependencies: ["LagKVClient", "LagKV", "ChunkStore", "LinuxKit", argumentParser], swiftSettings: strict),
 

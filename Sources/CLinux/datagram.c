@@ -1,0 +1,29 @@
+#include "CLinux.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+ssize_t clinux_datagram_send(const char *path, const void *bytes, size_t length) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t path_length = strlen(path);
+    if (path_length == 0 || path_length >= sizeof address.sun_path) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    memcpy(address.sun_path, path, path_length);
+    if (address.sun_path[0] == '@') address.sun_path[0] = 0;
+    // An abstract name is exactly as long as the address says; a path ends at its 0 as well.
+    socklen_t address_length = offsetof(struct sockaddr_un, sun_path) + path_length;
+
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -1;
+    ssize_t sent = sendto(fd, bytes, length, MSG_NOSIGNAL, (const struct sockaddr *)&address, address_length);
+    int code = errno;
+    close(fd);
+    errno = code;
+    return sent;
+}

@@ -1,0 +1,23 @@
+/// What the daemon tells its supervisor (sd_notify).
+public enum SupervisorMessage: Sendable, Hashable {
+    case ready
+    /// `now` is CLOCK_MONOTONIC in microseconds. Ends with the next `ready`.
+    case reloading(now: UInt64)
+    /// The daemon stops; `patience` is how long it may take from now before it counts as hung.
+    case stopping(patience: Duration)
+    /// One line for `systemctl status`.
+    case status(String)
+    /// Still alive; due once in every `watchdogInterval`.
+    case watchdog
+
+    /// As the datagram's lines.
+    var text: String {
+        switch self {
+        case .ready: "READY=1"
+        case .reloading(let now): "RELOADING=1\nMONOTONIC_USEC=\(now)"
+        case .stopping(let patience): "STOPPING=1\nEXTEND_TIMEOUT_USEC=\(Int(patience / .microseconds(1)))"
+        case .status(let line): "STATUS=" + line.map { $0.isNewline ? " " : String($0) }.joined()
+        case .watchdog: "WATCHDOG=1"
+        }
+    }
+}
