@@ -280,12 +280,13 @@ class Session:
         for layer, chunks in chosen.items():
             self._layer(layer)
             array = np.asarray(chunks)
-            if array.ndim != 2 or array.shape[0] != self.description.kv_heads or (array.size and array.dtype.kind not in "iu"):
+            if array.ndim != 2 or len(array) != self.description.kv_heads or (array.size and array.dtype.kind not in "iu"):
                 raise ValueError(
                     f"chunks of layer {layer}: {array.dtype.name} {list(array.shape)}; "
                     f"expected integers [{self.description.kv_heads} heads, m]"
                 )
-            listed.append((layer, array))
+            if array.size:
+                listed.append((layer, array))
         self._change(Verb.RECALL, choices(listed))
 
     def release(self) -> None:

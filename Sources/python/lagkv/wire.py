@@ -101,13 +101,13 @@ def u32s(values: Iterable[int]) -> bytes:
 
 
 def choices(chosen: Iterable[tuple[int, np.ndarray]]) -> bytes:
-    """What ``recall`` sends: for each layer the chunks of each head, ``[heads, m]``."""
+    """What ``recall`` sends: for each layer the chunks of each head, ``[heads, m]``, m at least 1."""
     listed = list(chosen)
     parts = [u32(len(listed))]
     for layer, chunks in listed:
-        if chunks.size and (chunks.min() < 0 or chunks.max() > 0xFFFF_FFFF):
+        if chunks.min() < 0 or chunks.max() > 0xFFFF_FFFF:
             errors.refuse("notSealed", "a chunk number", f"{chunks.min()} to {chunks.max()}", "0 or more")
-        parts += [u32(layer), u32(chunks.shape[1]), chunks.astype("<u4").tobytes()]
+        parts += [u32(layer), *map(u32, chunks.shape), chunks.astype("<u4").tobytes()]
     return b"".join(parts)
 
 
