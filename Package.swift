@@ -61,6 +61,7 @@ let package = Package(
         .target(name: "CLagKVKernels", cSettings: [.unsafeFlags(["-O3"])]),
 
         // Tests.
+        .testTarget(name: "DaemonTests", dependencies: ["Daemon", argumentParser, logging], swiftSettings: strict),
         .testTarget(name: "LinuxKitTests", dependencies: ["LinuxKit"], swiftSettings: strict),
         .testTarget(name: "WireProtocolTests", dependencies: ["WireProtocol", "CacheModel"], exclude: ["golden.hex"], swiftSettings: strict),
     ]

@@ -34,7 +34,7 @@ public struct Configuration: Sendable {
             }
             origins[key.name] = origin
         }
-        guard problems.isEmpty else { throw ConfigurationError(problems: problems) }
+        guard problems.isEmpty else { throw ConfigurationError(problems) }
         return Self(
             settings: settings, file: file?.path, warnings: unknownVariables(surroundings), origins: origins, flags: flags,
             fileFlag: fileFlag)
@@ -63,7 +63,7 @@ public struct Configuration: Sendable {
             } catch .missing where fileFlag == nil {
                 continue
             } catch {
-                throw ConfigurationError(problems: [
+                throw ConfigurationError([
                     .init(
                         origin: .file(path, line: nil), message: "the configuration file", seen: error.description,
                         expected: "a readable text file of at most \(ConfigurationFile.largestSize) bytes")

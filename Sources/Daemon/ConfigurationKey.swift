@@ -53,20 +53,20 @@ struct ConfigurationKey: Sendable {
         .init(
             "memory-budget", \.memoryBudget,
             .size(percentOf: "the memory of the machine or its cgroup") { here, _ in here.memoryBytes },
-            default: .text("50%"), isLive: true,
+            default: .share("50%", "of memory"), isLive: true,
             "Shared memory over all sessions; beyond it idle sessions are suspended."),
         .init(
             "memory-budget-per-user", \.memoryBudgetPerUser, .size(percentOf: "memory-budget") { $1.memoryBudget },
-            default: .text("100%"), isLive: true,
+            default: .share("100%", "of memory-budget"), isLive: true,
             "Shared memory over the sessions of one user."),
         .init(
             "disk-budget", \.diskBudget,
             .size(percentOf: "the filesystem of state-directory") { $0.diskBytes($1.stateDirectory) },
-            default: .text("50%"), isLive: true,
+            default: .share("50%", "of the filesystem"), isLive: true,
             "Disk over all sessions; beyond it disposable sessions are deleted, then new tokens refused."),
         .init(
             "disk-budget-per-user", \.diskBudgetPerUser, .size(percentOf: "disk-budget") { $1.diskBudget },
-            default: .text("100%"), isLive: true,
+            default: .share("100%", "of disk-budget"), isLive: true,
             "Disk over the sessions of one user."),
         .init(
             "staging", \.staging, .size, default: .text("512MiB"), isLive: true,
@@ -99,7 +99,9 @@ struct ConfigurationDefault: Sendable {
 
     static func text(_ text: String) -> Self { .init(summary: text) { _ in text } }
 
-    static let cores = Self(summary: "cores") { "\($0.cores)" }
+    static func share(_ text: String, _ of: String) -> Self { .init(summary: "\(text) \(of)") { _ in text } }
+
+    static let cores = Self(summary: "one for each core") { "\($0.cores)" }
     static let socket = Self(
         summary: "$RUNTIME_DIRECTORY, else as root /run/lagkvd, else $XDG_RUNTIME_DIR, else /tmp/lagkvd-UID; there lagkvd.sock"
     ) { $0.defaultSocket }

@@ -5,6 +5,11 @@ public enum ConfigurationOrigin: Sendable, Hashable, CustomStringConvertible {
     case environment(String)
     case flag(String)
 
+    /// The line of a file; what is no line comes after all lines.
+    fileprivate var line: Int {
+        if case .file(_, let line?) = self { line } else { .max }
+    }
+
     public var description: String {
         switch self {
         case .builtIn: "default"
@@ -27,7 +32,12 @@ public struct ConfigurationProblem: Sendable, Hashable, CustomStringConvertible 
 
 /// Everything that is wrong with a configuration, so that one run of `--check-config` finds it all.
 public struct ConfigurationError: Error, Sendable, Hashable, CustomStringConvertible {
-    public var problems: [ConfigurationProblem]
+    public let problems: [ConfigurationProblem]
+
+    /// - Parameter problems: in any order; lines of a file are sorted.
+    init(_ problems: [ConfigurationProblem]) {
+        self.problems = problems.sorted { $0.origin.line < $1.origin.line }
+    }
 
     public var description: String { problems.map(\.description).joined(separator: "\n") }
 }

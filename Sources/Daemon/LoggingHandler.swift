@@ -1,4 +1,4 @@
-internal import FoundationEssentials
+package import FoundationEssentials
 internal import LinuxKit
 public import Logging
 internal import Synchronization
@@ -58,7 +58,7 @@ public struct LoggingHandler: LogHandler {
     }
 
     /// One line for each line of the message, so that no message can forge the beginning of another.
-    func text(of event: LogEvent, at time: Date) -> String {
+    package func text(of event: LogEvent, at time: Date) -> String {
         var message = "\(event.message)"
         if let error = event.error { message += ": \(error)" }
         let known = metadata.merging(event.metadata ?? [:]) { $1 }
@@ -71,7 +71,7 @@ public struct LoggingHandler: LogHandler {
         switch style {
         case .journal: "<\(level.journalPriority)>"
         case .plain:
-            "\(time.formatted(.iso8601.time(includingFractionalSeconds: true).timeZone(separator: .omitted))) \(level.rawValue): "
+            "\(time.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))) \(level.rawValue): "
         }
     }
 }

@@ -11,7 +11,7 @@ public enum SupervisorMessage: Sendable, Hashable {
     case watchdog
 
     /// As the datagram's lines.
-    var text: String {
+    package var text: String {
         switch self {
         case .ready: "READY=1"
         case .reloading(let now): "RELOADING=1\nMONOTONIC_USEC=\(now)"
