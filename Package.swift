@@ -64,5 +64,6 @@ let package = Package(
         .testTarget(name: "DaemonTests", dependencies: ["Daemon", argumentParser, logging], swiftSettings: strict),
         .testTarget(name: "LinuxKitTests", dependencies: ["LinuxKit"], swiftSettings: strict),
         .testTarget(name: "WireProtocolTests", dependencies: ["WireProtocol", "CacheModel"], exclude: ["golden.hex"], swiftSettings: strict),
+        .testTarget(name: "LagKVTests", dependencies: ["LagKV", "CacheModel"], resources: [.copy("Golden")], swiftSettings: strict),
     ]
 )

@@ -1,0 +1,451 @@
+// The kernels of one instruction set, in portable C over vectors of 64 bytes; clang cuts them into the registers that
+// the set has. Included once by each score_<set>.c, which defines what differs.
+//
+// Every set sums in the same order: 16 lanes, then a fixed tree. So all sets with multiply-add give the same bits.
+
+#include "ScoreKernels.h"
+
+#include <math.h>
+#include <stdbool.h>
+
+#pragma clang diagnostic ignored "-Wpsabi" // Vectors wider than a register are passed only between inlined functions.
+#pragma STDC FP_CONTRACT OFF               // Multiply-adds stand where they are written and nowhere else.
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float f32x16 __attribute__((vector_size(64)));
+typedef uint32_t u32x16 __attribute__((vector_size(64)));
+typedef int32_t i32x16 __attribute__((vector_size(64)));
+typedef float f32x4 __attribute__((vector_size(16)));
+
+INLINE f32x16 splat(float x) { return (f32x16){} + x; }
+
+INLINE f32x16 multiply_add(f32x16 a, f32x16 b, f32x16 c) {
+#if LAGKV_FUSED
+    return __builtin_elementwise_fma(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+INLINE f32x16 choose(i32x16 mask, f32x16 yes, f32x16 no) { return (f32x16)(((i32x16)yes & mask) | ((i32x16)no & ~mask)); }
+
+INLINE f32x16 loaded(const float *from) {
+    f32x16 x;
+    __builtin_memcpy(&x, from, sizeof x);
+    return x;
+}
+
+INLINE void store(float *to, f32x16 x) { __builtin_memcpy(to, &x, sizeof x); }
+
+// MARK: Elements to f32, a block of 32 at a time
+
+enum { block = 32 };
+
+/// 32 channels as f32. In which lane a channel lies is the element's own affair, as long as it is always the same one.
+typedef struct {
+    f32x16 a, b;
+} f32x32;
+
+typedef f32x32 (*widener)(const uint8_t *from);
+
+INLINE f32x32 widen_f32(const uint8_t *from) {
+    f32x32 x;
+    __builtin_memcpy(&x, from, sizeof x);
+    return x;
+}
+
+INLINE f32x32 widen_bf16(const uint8_t *from) {
+    // A bf16 is the upper half of a f32: the even channels go up, the odd ones lie there already.
+    u32x16 pairs;
+    __builtin_memcpy(&pairs, from, sizeof pairs);
+    return (f32x32){(f32x16)(pairs << 16), (f32x16)(pairs & 0xffff0000)};
+}
+
+typedef uint8_t u8x16 __attribute__((vector_size(16)));
+typedef int8_t i8x16 __attribute__((vector_size(16)));
+typedef uint16_t u16x16 __attribute__((vector_size(32)));
+typedef int16_t i16x16 __attribute__((vector_size(32)));
+
+INLINE f32x16 half_to_float(u16x16 bits) {
+#if LAGKV_HALF
+    typedef _Float16 f16x16 __attribute__((vector_size(32)));
+    return __builtin_convertvector((f16x16)bits, f32x16);
+#else
+    // Moved 13 bits up, f16's fields are f32's, but for a bias that is less by 112; the multiplication makes up for it and
+    // normalises subnormals. An exponent of all ones stays all ones.
+    u32x16 wide = __builtin_convertvector(bits, u32x16);
+    u32x16 special = (u32x16)((wide & 0x7c00) == 0x7c00) & 0x7f800000;
+    f32x16 magnitude = (f32x16)((wide & 0x7fff) << 13) * 0x1p112f;
+    return (f32x16)((u32x16)magnitude | special | ((wide & 0x8000) << 16));
+#endif
+}
+
+INLINE f32x32 widen_f16(const uint8_t *from) {
+    u16x16 a, b;
+    __builtin_memcpy(&a, from, sizeof a);
+    __builtin_memcpy(&b, from + sizeof a, sizeof b);
+    return (f32x32){half_to_float(a), half_to_float(b)};
+}
+
+INLINE f32x16 e5m2_to_float(u8x16 bits) {
+    // An e5m2 is the upper half of a f16.
+    return half_to_float(__builtin_convertvector(bits, u16x16) << 8);
+}
+
+INLINE f32x16 e4m3_to_float(i8x16 bits) {
+    // Sign-extended and moved 7 bits up, e4m3's fields are f16's, but for a bias that is less by 8 and the copy of the sign
+    // in bit 14. The one NaN (all ones) becomes f16's.
+    i16x16 wide = __builtin_convertvector(bits, i16x16);
+    i16x16 nan = ((wide & 0x7f) == 0x7f) & 0x7c00;
+    return half_to_float((u16x16)(((wide << 7) & (int16_t)0xbf80) | nan)) * 256;
+}
+
+INLINE f32x32 widen_e5m2(const uint8_t *from) {
+    u8x16 a, b;
+    __builtin_memcpy(&a, from, sizeof a);
+    __builtin_memcpy(&b, from + sizeof a, sizeof b);
+    return (f32x32){e5m2_to_float(a), e5m2_to_float(b)};
+}
+
+INLINE f32x32 widen_e4m3(const uint8_t *from) {
+    i8x16 a, b;
+    __builtin_memcpy(&a, from, sizeof a);
+    __builtin_memcpy(&b, from + sizeof a, sizeof b);
+    return (f32x32){e4m3_to_float(a), e4m3_to_float(b)};
+}
+
+// MARK: Bounds
+
+// All five formats are sign and magnitude, so three extrema of the bits as integers, without widening, tell the least and
+// the greatest number: signed, the positive ones grow with their magnitude, and the negative ones (all below) with falling
+// magnitude, reversed; unsigned, the negative ones lie above and grow with their magnitude.
+//
+//     greatest number = signed maximum if that is positive, else (all negative, the least magnitude) the signed minimum
+//     least number    = unsigned maximum if that is negative, else (all positive, the least magnitude) the signed minimum
+//
+// Infinities and NaNs lie beyond the finite numbers on both sides. So where both results are finite all numbers were; a
+// channel where they are not is done again, one number at a time.
+//
+// Example, f8e5m2, −1, 2, −4: 0xbc, 0x40, 0xc4. Signed −68, 64, −60: maximum 0x40 = 2. Unsigned maximum 0xc4 = −4.
+
+#define DEFINE_BOUNDS(NAME, SIGNED, UNSIGNED)                                                                              \
+    typedef SIGNED NAME##_signed __attribute__((vector_size(64)));                                                         \
+    typedef UNSIGNED NAME##_unsigned __attribute__((vector_size(64)));                                                     \
+                                                                                                                           \
+    /* The bounds of `columns` × 64 bytes of each row; false if some are not finite. */                                    \
+    INLINE bool NAME##_columns(const uint8_t *rows, size_t stride, uint32_t tokens, uint32_t columns, UNSIGNED special,    \
+                               uint8_t *lo, uint8_t *hi) {                                                                 \
+        NAME##_signed greatest[LAGKV_COLUMNS_AT_ONCE], least[LAGKV_COLUMNS_AT_ONCE];                                       \
+        NAME##_unsigned farthest[LAGKV_COLUMNS_AT_ONCE];                                                                   \
+        for (uint32_t c = 0; c < columns; c++) {                                                                           \
+            __builtin_memcpy(&greatest[c], rows + 64 * c, 64);                                                             \
+            least[c] = greatest[c];                                                                                        \
+            farthest[c] = (NAME##_unsigned)greatest[c];                                                                    \
+        }                                                                                                                  \
+        for (uint32_t t = 1; t < tokens; t++) {                                                                            \
+            const uint8_t *row = rows + t * stride;                                                                        \
+            for (uint32_t c = 0; c < columns; c++) {                                                                       \
+                NAME##_signed x;                                                                                           \
+                __builtin_memcpy(&x, row + 64 * c, 64);                                                                    \
+                greatest[c] = __builtin_elementwise_max(greatest[c], x);                                                   \
+                least[c] = __builtin_elementwise_min(least[c], x);                                                         \
+                farthest[c] = __builtin_elementwise_max(farthest[c], (NAME##_unsigned)x);                                  \
+            }                                                                                                              \
+        }                                                                                                                  \
+        NAME##_signed bad = {};                                                                                            \
+        for (uint32_t c = 0; c < columns; c++) {                                                                           \
+            NAME##_signed some = greatest[c] >= 0, none = (NAME##_signed)farthest[c] >= 0;                                 \
+            NAME##_signed top = (greatest[c] & some) | (least[c] & ~some);                                                 \
+            NAME##_signed bottom = ((NAME##_signed)farthest[c] & ~none) | (least[c] & none);                               \
+            SIGNED magnitude = (SIGNED)((UNSIGNED)~0 >> 1);                                                                \
+            bad |= ((top & magnitude) >= (SIGNED)special) | ((bottom & magnitude) >= (SIGNED)special);                     \
+            __builtin_memcpy(lo + 64 * c, &bottom, 64);                                                                    \
+            __builtin_memcpy(hi + 64 * c, &top, 64);                                                                       \
+        }                                                                                                                  \
+        return __builtin_reduce_or(bad) == 0;                                                                              \
+    }                                                                                                                      \
+                                                                                                                           \
+    /* The same for one channel, over its finite values only. */                                                           \
+    static void NAME##_channel(const uint8_t *rows, size_t stride, uint32_t tokens, UNSIGNED special, uint8_t *lo,         \
+                               uint8_t *hi) {                                                                              \
+        const UNSIGNED magnitude = (UNSIGNED)((UNSIGNED)~0 >> 1);                                                          \
+        UNSIGNED bottom = 0, top = 0;                                                                                      \
+        SIGNED bottom_rank = 0, top_rank = 0;                                                                              \
+        bool found = false;                                                                                                \
+        for (uint32_t t = 0; t < tokens; t++) {                                                                            \
+            UNSIGNED x;                                                                                                    \
+            __builtin_memcpy(&x, rows + t * stride, sizeof x);                                                             \
+            if ((UNSIGNED)(x & magnitude) >= special) continue;                                                            \
+            SIGNED rank = (SIGNED)((SIGNED)x < 0 ? x ^ magnitude : x);                                                     \
+            if (!found || rank < bottom_rank) bottom = x, bottom_rank = rank;                                              \
+            if (!found || rank > top_rank) top = x, top_rank = rank;                                                       \
+            found = true;                                                                                                  \
+        }                                                                                                                  \
+        __builtin_memcpy(lo, &bottom, sizeof bottom);                                                                      \
+        __builtin_memcpy(hi, &top, sizeof top);                                                                            \
+    }                                                                                                                      \
+                                                                                                                           \
+    static void NAME##_bounds(const uint8_t *rows, uint32_t tokens, size_t stride, UNSIGNED special, uint8_t *lo,          \
+                              uint8_t *hi) {                                                                               \
+        const size_t wide = 64 * LAGKV_COLUMNS_AT_ONCE;                                                                    \
+        bool finite = stride >= 64;                                                                                        \
+        size_t done = 0;                                                                                                   \
+        for (; done + wide <= stride; done += wide)                                                                        \
+            finite &= NAME##_columns(rows + done, stride, tokens, LAGKV_COLUMNS_AT_ONCE, special, lo + done, hi + done);   \
+        while (finite && done < stride) {                                                                                  \
+            /* The last column may overlap the one before: an extremum does not mind. */                                   \
+            size_t from = done + 64 <= stride ? done : stride - 64;                                                        \
+            finite &= NAME##_columns(rows + from, stride, tokens, 1, special, lo + from, hi + from);                       \
+            done = from + 64;                                                                                              \
+        }                                                                                                                  \
+        if (finite) return;                                                                                                \
+        for (size_t at = 0; at < stride; at += sizeof(UNSIGNED))                                                           \
+            NAME##_channel(rows + at, stride, tokens, special, lo + at, hi + at);                                          \
+    }
+
+DEFINE_BOUNDS(bits8, int8_t, uint8_t)
+DEFINE_BOUNDS(bits16, int16_t, uint16_t)
+DEFINE_BOUNDS(bits32, int32_t, uint32_t)
+
+static void bounds(uint8_t element, const void *rows, uint32_t tokens, uint32_t dim, void *lo, void *hi) {
+    // The last argument but two is the least magnitude that is not a finite number.
+    switch (element) {
+    case 1: bits32_bounds(rows, tokens, (size_t)dim * 4, 0x7f800000, lo, hi); break;
+    case 2: bits16_bounds(rows, tokens, (size_t)dim * 2, 0x7c00, lo, hi); break;
+    case 3: bits16_bounds(rows, tokens, (size_t)dim * 2, 0x7f80, lo, hi); break;
+    case 4: bits8_bounds(rows, tokens, dim, 0x7f, lo, hi); break;
+    case 5: bits8_bounds(rows, tokens, dim, 0x7c, lo, hi); break;
+    }
+}
+
+// MARK: Deviations
+
+/// What a block's values are scaled by: y = (x − lo) · inverse + shift is x̂ − ½. A deviation does not change when all is
+/// shifted, and values around zero leave more of f32's digits to the sum of squares.
+typedef struct {
+    f32x32 lo, inverse;
+} scale;
+
+typedef struct {
+    scale blocks[LAGKV_CHANNELS / block];
+    /// The last block of a row that is no whole number of blocks: it ends where the row ends, and where it overlaps the
+    /// block before (or, in a row shorter than a block, lies beyond it) all three are zero, and so is y.
+    scale tail;
+    f32x32 tail_shift;
+} scales;
+
+INLINE f32x16 inverse(f32x16 lo, f32x16 hi) {
+    // Zero where hi = lo, and where they are so close (below 2⁻¹²⁸) that f32 has no reciprocal of their distance.
+    f32x16 inverse = 1 / (hi - lo);
+    return choose(inverse <= splat(__FLT_MAX__), inverse, splat(0));
+}
+
+INLINE scale scale_between(f32x32 lo, f32x32 hi) {
+    f32x32 inverse_ = {inverse(lo.a, hi.a), inverse(lo.b, hi.b)};
+    // A constant channel is not shifted by its own constant: x − lo might overflow, and ∞ · 0 is not 0.
+    lo.a = choose(inverse_.a > 0, lo.a, splat(0));
+    lo.b = choose(inverse_.b > 0, lo.b, splat(0));
+    return (scale){lo, inverse_};
+}
+
+INLINE void scale_by(widener widen, size_t size, const uint8_t *lo, const uint8_t *hi, uint32_t dim, scales *by) {
+    for (uint32_t b = 0; b < dim / block; b++)
+        by->blocks[b] = scale_between(widen(lo + b * block * size), widen(hi + b * block * size));
+    if (dim % block == 0) return;
+
+    uint8_t bottom[block * 4] = {0}, top[block * 4] = {0}, live[block * 4] = {0};
+    uint32_t count = dim % block, at = dim < block ? 0 : block - count;
+    __builtin_memcpy(bottom + at * size, lo + (dim - count) * size, count * size);
+    __builtin_memcpy(top + at * size, hi + (dim - count) * size, count * size);
+    __builtin_memset(live + at * size, 0x38, count * size); // A normal number in every format.
+    by->tail = scale_between(widen(bottom), widen(top));
+    f32x32 lives = widen(live);
+    by->tail_shift.a = choose(lives.a > 0, splat(-0.5f), splat(0));
+    by->tail_shift.b = choose(lives.b > 0, splat(-0.5f), splat(0));
+}
+
+INLINE void accumulate(f32x16 x, f32x16 lo, f32x16 inverse, f32x16 shift, f32x16 *sum, f32x16 *squares) {
+    f32x16 y = multiply_add(x - lo, inverse, shift);
+    *sum += y;
+    *squares = multiply_add(y, y, *squares);
+}
+
+/// Eight vectors to their eight sums, by one fixed tree: lanes 8 apart, then 4, 2 and 1.
+/// The sums come in the order 0, 4, 1, 5, 2, 6, 3, 7.
+typedef float f32x8 __attribute__((vector_size(32)));
+
+INLINE f32x8 sums(const f32x16 v[8]) {
+    f32x16 w[4], x[2];
+    for (int i = 0; i < 4; i++)
+        w[i] = __builtin_shufflevector(v[2 * i], v[2 * i + 1], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+               __builtin_shufflevector(v[2 * i], v[2 * i + 1], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+    for (int i = 0; i < 2; i++)
+        x[i] = __builtin_shufflevector(w[2 * i], w[2 * i + 1], 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+               __builtin_shufflevector(w[2 * i], w[2 * i + 1], 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+    f32x16 y = __builtin_shufflevector(x[0], x[1], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
+               __builtin_shufflevector(x[0], x[1], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+    return __builtin_shufflevector(y, y, 0, 2, 4, 6, 8, 10, 12, 14) + __builtin_shufflevector(y, y, 1, 3, 5, 7, 9, 11, 13, 15);
+}
+
+INLINE void deviations_of(widener widen, size_t size, const uint8_t *rows, uint32_t tokens, uint32_t dim, const uint8_t *lo,
+                          const uint8_t *hi, const uint8_t *ahead, size_t ahead_stride, float *out) {
+    scales by;
+    scale_by(widen, size, lo, hi, dim, &by);
+    const size_t stride = dim * size;
+    const uint32_t tail = dim % block;
+    const float mean = 1.0f / (float)dim, unbiased = dim > 1 ? 1.0f / (float)(dim - 1) : 0;
+
+    for (uint32_t t = 0; t < tokens; t += 4) {
+        f32x16 total[8] = {}; // Four sums, then four sums of squares.
+        for (uint32_t first = 0; first < 4; first += LAGKV_ROWS_AT_ONCE) {
+            const uint8_t *row[LAGKV_ROWS_AT_ONCE];
+            f32x16 sum[LAGKV_ROWS_AT_ONCE] = {}, squares[LAGKV_ROWS_AT_ONCE] = {};
+            for (uint32_t r = 0; r < LAGKV_ROWS_AT_ONCE; r++) {
+                uint32_t token = t + first + r; // Beyond the last row the last is done again: its result is never read.
+                row[r] = rows + (token < tokens ? token : tokens - 1) * stride;
+                if (token < tokens)
+                    for (size_t line = 0; line < ahead_stride; line += 64) __builtin_prefetch(ahead + token * ahead_stride + line);
+            }
+            for (uint32_t b = 0; b < dim / block; b++) {
+                const scale s = by.blocks[b];
+                for (uint32_t r = 0; r < LAGKV_ROWS_AT_ONCE; r++) {
+                    f32x32 x = widen(row[r] + b * block * size);
+                    accumulate(x.a, s.lo.a, s.inverse.a, splat(-0.5f), &sum[r], &squares[r]);
+                    accumulate(x.b, s.lo.b, s.inverse.b, splat(-0.5f), &sum[r], &squares[r]);
+                }
+            }
+            for (uint32_t r = 0; tail != 0 && r < LAGKV_ROWS_AT_ONCE; r++) {
+                uint8_t copy[block * 4] = {0};
+                if (dim < block) __builtin_memcpy(copy, row[r], stride);
+                f32x32 x = widen(dim < block ? copy : row[r] + (dim - block) * size);
+                accumulate(x.a, by.tail.lo.a, by.tail.inverse.a, by.tail_shift.a, &sum[r], &squares[r]);
+                accumulate(x.b, by.tail.lo.b, by.tail.inverse.b, by.tail_shift.b, &sum[r], &squares[r]);
+            }
+            for (uint32_t r = 0; r < LAGKV_ROWS_AT_ONCE; r++) total[first + r] = sum[r], total[4 + first + r] = squares[r];
+        }
+        f32x8 both = sums(total);
+        f32x4 sum = __builtin_shufflevector(both, both, 0, 2, 4, 6), squares = __builtin_shufflevector(both, both, 1, 3, 5, 7);
+        f32x4 variance = (squares - sum * sum * mean) * unbiased;
+        for (int i = 0; i < 4; i++) {
+            // Rounding may leave a little less than zero; NaN stays NaN.
+            out[t + i] = sqrtf(variance[i] < 0 ? 0 : variance[i]);
+        }
+    }
+}
+
+static void deviations(uint8_t element, const void *rows, uint32_t tokens, uint32_t dim, const void *lo, const void *hi,
+                       const void *ahead, size_t ahead_stride, float *out) {
+    switch (element) {
+    case 1: deviations_of(widen_f32, 4, rows, tokens, dim, lo, hi, ahead, ahead_stride, out); break;
+    case 2: deviations_of(widen_f16, 2, rows, tokens, dim, lo, hi, ahead, ahead_stride, out); break;
+    case 3: deviations_of(widen_bf16, 2, rows, tokens, dim, lo, hi, ahead, ahead_stride, out); break;
+    case 4: deviations_of(widen_e4m3, 1, rows, tokens, dim, lo, hi, ahead, ahead_stride, out); break;
+    case 5: deviations_of(widen_e5m2, 1, rows, tokens, dim, lo, hi, ahead, ahead_stride, out); break;
+    }
+}
+
+// MARK: Scores
+
+/// e to the x, for x ≤ 0, to 2 units in the last place; below −87 as at −87 (1.6 · 10⁻³⁸).
+INLINE f32x16 exponential(f32x16 x) {
+    x = choose(x > splat(-87), x, splat(-87));
+    // x = n · ln 2 + r with |r| ≤ ½ ln 2. Adding 1.5 · 2²³ rounds to an integer; ln 2 is taken away in two parts, the first
+    // of which is short enough for an exact product.
+    f32x16 n = multiply_add(x, splat(0x1.715476p0f), splat(0x1.8p23f)) - 0x1.8p23f;
+    f32x16 r = multiply_add(n, splat(-0x1.62e4p-1f), x);
+    r = multiply_add(n, splat(-0x1.7f7d1cp-20f), r);
+    f32x16 p = splat(1.0f / 720);
+    p = multiply_add(p, r, splat(1.0f / 120));
+    p = multiply_add(p, r, splat(1.0f / 24));
+    p = multiply_add(p, r, splat(1.0f / 6));
+    p = multiply_add(p, r, splat(0.5f));
+    p = multiply_add(p, r, splat(1));
+    p = multiply_add(p, r, splat(1));
+    return p * (f32x16)((__builtin_convertvector(n, i32x16) + 127) << 23);
+}
+
+INLINE f32x16 total_lanes(f32x16 a, f32x16 b) {
+    f32x16 zero = {}, v[8] = {a, zero, zero, zero, b, zero, zero, zero};
+    f32x8 both = sums(v);
+    f32x16 out = {both[0], both[1]};
+    return out;
+}
+
+static uint32_t scores(float *keys, float *values, uint32_t tokens, float value_weight) {
+    const uint32_t padded = (uint32_t)lagkv_padded(tokens);
+    const f32x16 infinity = splat(__builtin_inff());
+    for (uint32_t t = tokens; t < padded; t++) keys[t] = values[t] = __builtin_inff(); // As abnormal: they add nothing.
+
+    f32x16 key_top = {}, value_top = {};
+    for (uint32_t t = 0; t < padded; t += 16) {
+        f32x16 k = loaded(keys + t), v = loaded(values + t);
+        i32x16 normal = (k < infinity) & (v < infinity);
+        key_top = choose(normal & (k > key_top), k, key_top);
+        value_top = choose(normal & (v > value_top), v, value_top);
+    }
+    const f32x16 key_most = splat(__builtin_reduce_max(key_top)), value_most = splat(__builtin_reduce_max(value_top));
+
+    f32x16 key_sum = {}, value_sum = {};
+    i32x16 normal_count = {};
+    for (uint32_t t = 0; t < padded; t += 16) {
+        f32x16 k = loaded(keys + t), v = loaded(values + t);
+        i32x16 normal = (k < infinity) & (v < infinity);
+        k = choose(normal, exponential(k - key_most), splat(0));
+        v = choose(normal, exponential(v - value_most), splat(0));
+        key_sum += k;
+        value_sum += v;
+        normal_count -= normal;
+        store(keys + t, choose(normal, k, infinity));
+        store(values + t, v);
+    }
+    const f32x16 both = total_lanes(key_sum, value_sum);
+    const f32x16 key_share = splat(1 / both[0]), value_share = splat(value_weight / both[1]);
+
+    for (uint32_t t = 0; t < padded; t += 16) {
+        f32x16 k = loaded(keys + t), score = multiply_add(loaded(values + t), value_share, k * key_share);
+        store(keys + t, choose(k < infinity, score, infinity));
+    }
+    return tokens - (uint32_t)__builtin_reduce_add(normal_count);
+}
+
+// MARK: Selection
+
+INLINE uint32_t rank(const float *scores, uint32_t t) {
+    // The bits of numbers from 0 to +∞ are ordered as the numbers are.
+    uint32_t bits;
+    __builtin_memcpy(&bits, scores + t, sizeof bits);
+    return bits;
+}
+
+static void select(const float *scores, uint32_t tokens, uint32_t kept, uint32_t *offsets) {
+    if (kept == 0) return;
+
+    // The greatest threshold that at least `kept` ranks reach, by bisection: each step is a count, which vectors do
+    // without a branch. With 128 tokens it takes about 15 of them, less time than moving the tokens about would.
+    uint32_t least = UINT32_MAX, most = 0;
+    for (uint32_t t = 0; t < tokens; t++) {
+        uint32_t r = rank(scores, t);
+        least = r < least ? r : least;
+        most = r > most ? r : most;
+    }
+    while (least < most) {
+        uint32_t middle = least + (most - least + 1) / 2, reached = 0;
+        for (uint32_t t = 0; t < tokens; t++) reached += rank(scores, t) >= middle;
+        if (reached >= kept) least = middle;
+        else most = middle - 1;
+        if (reached == kept) break;
+    }
+    uint32_t above = 0;
+    for (uint32_t t = 0; t < tokens; t++) above += rank(scores, t) > least;
+
+    uint32_t ties = kept - above, count = 0; // How many of those that are exactly at the threshold fit.
+    for (uint32_t t = 0; count < kept; t++) {
+        uint32_t r = rank(scores, t), tie = r == least && ties != 0;
+        offsets[count] = t;
+        count += (r > least) | tie;
+        ties -= tie;
+    }
+}
+
+const struct lagkv_score_kernels LAGKV_KERNELS = {LAGKV_NAME, bounds, deviations, scores, select};
