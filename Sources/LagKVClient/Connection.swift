@@ -27,7 +27,7 @@ final class Connection {
     }
 
     private init(greeting socket: consuming UnixSocket, as client: String) throws(ClientError) {
-        var descriptors = ReceivedDescriptors()
+        var descriptors = PassedDescriptors()
         let greeting = Request.hello(Hello(client: client))
         guard case .hello(let welcome) = try Self.exchange(greeting, request: 0, over: socket, &descriptors) else {
             throw Self.unexpected(.hello)
@@ -41,7 +41,7 @@ final class Connection {
     }
 
     /// Sends `request` and waits for its reply. Descriptors that come with it are added to `descriptors`.
-    func ask(_ request: Request, _ descriptors: inout ReceivedDescriptors) throws(ClientError) -> Reply {
+    func ask(_ request: Request, _ descriptors: inout PassedDescriptors) throws(ClientError) -> Reply {
         if let failure { throw failure }
         let identifier = nextRequest
         nextRequest += 1
@@ -58,13 +58,13 @@ final class Connection {
 
     /// For replies without descriptors.
     func ask(_ request: Request) throws(ClientError) -> Reply {
-        var none = ReceivedDescriptors()
+        var none = PassedDescriptors()
         return try ask(request, &none)
     }
 
     private static func exchange(
         _ request: Request, request identifier: UInt64, over socket: borrowing UnixSocket,
-        _ descriptors: inout ReceivedDescriptors
+        _ descriptors: inout PassedDescriptors
     ) throws(ClientError) -> Reply {
         let header: [UInt8]
         let payload: [UInt8]

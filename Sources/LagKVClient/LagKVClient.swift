@@ -41,7 +41,7 @@ extension LagKVClient {
     }
 
     private func attach(_ request: Request) throws(ClientError) -> Session {
-        var descriptors = ReceivedDescriptors()
+        var descriptors = PassedDescriptors()
         guard case .attachment(let attachment) = try connection.ask(request, &descriptors),
             let slab = descriptors.takeFirst(), let control = descriptors.takeFirst()
         else { throw Connection.unexpected(request.verb) }

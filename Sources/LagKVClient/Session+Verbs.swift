@@ -13,7 +13,7 @@ extension Session {
     /// Every token of a layer, in order, in memory that is the caller's alone.
     public func full(layer: Int) throws(ClientError) -> FullView {
         try requireOpen()
-        var descriptors = ReceivedDescriptors()
+        var descriptors = PassedDescriptors()
         guard case .full(let full) = try connection.ask(.full(handle: handle, layer: layer), &descriptors),
             let file = descriptors.takeFirst()
         else { throw Connection.unexpected(.full) }

@@ -23,7 +23,7 @@ public final class MappedFile: MemoryRegion, @unchecked Sendable {
                 throw KernelError(call: "fcntl(F_GET_SEALS)", detail: "no seal against shrinking", code: EINVAL)
             }
         }
-        byteCount = try Kernel.status(of: number).size
+        byteCount = try FileStatus(of: descriptor).size
         guard byteCount > 0 else { throw KernelError(call: "mmap", detail: "an empty file", code: EINVAL) }
         baseAddress = try Kernel.map(number, byteCount: byteCount, writable: writable)
         isWritable = writable

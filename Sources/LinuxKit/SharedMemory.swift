@@ -58,7 +58,7 @@ public final class SharedMemory: MemoryRegion, @unchecked Sendable {
 
     /// Bytes of memory that the file takes now, as the kernel counts them.
     public var allocatedBytes: Int {
-        get throws(KernelError) { try Kernel.status(of: descriptor.rawValue).allocatedBytes }
+        get throws(KernelError) { try FileStatus(of: descriptor).allocatedBytes }
     }
 
     /// A descriptor for the one who may write (where the file is not sealed against that).

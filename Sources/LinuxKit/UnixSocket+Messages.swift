@@ -1,43 +1,12 @@
 internal import CLinux
 internal import Glibc
 
-/// Descriptors that came with a message; those that nobody takes are closed.
-public struct ReceivedDescriptors: ~Copyable, Sendable {
-    public private(set) var count = 0
-    private var first: Descriptor?
-    private var second: Descriptor?
-
-    /// The most that one message carries.
-    public static let limit = 2
-
-    public init() {}
-
-    /// The one that came first of those that are left.
-    public mutating func takeFirst() -> Descriptor? {
-        guard let taken = first.take() else { return nil }
-        first = second.take()
-        count -= 1
-        return taken
-    }
-
-    /// - Returns: false, and the descriptor is closed, when there is no room.
-    mutating func append(_ descriptor: consuming Descriptor) -> Bool {
-        switch count {
-        case 0: first = consume descriptor
-        case 1: second = consume descriptor
-        default: return false
-        }
-        count += 1
-        return true
-    }
-}
-
 /// The blocking side.
 extension UnixSocket {
     /// Sends everything, waiting as long as the other side does not read.
-    /// - Parameter descriptors: at most `ReceivedDescriptors.limit`; they go with the first byte, as duplicates.
+    /// - Parameter descriptors: at most `PassedDescriptors.limit`; they go with the first byte, as duplicates.
     public borrowing func send(_ bytes: RawSpan, descriptors: [Int32] = []) throws(KernelError) {
-        precondition(descriptors.count <= ReceivedDescriptors.limit, "\(descriptors.count) descriptors in one message")
+        precondition(descriptors.count <= PassedDescriptors.limit, "\(descriptors.count) descriptors in one message")
         precondition(descriptors.isEmpty || bytes.byteCount > 0, "descriptors need a byte to go with")
         let number = rawValue
         var sent = 0
@@ -54,7 +23,7 @@ extension UnixSocket {
     /// - Parameter descriptors: takes what comes with them.
     /// - Throws: ECONNRESET when the other side closes before; EMSGSIZE when more descriptors come than there is room for.
     public borrowing func receive(
-        byteCount: Int, descriptors: inout ReceivedDescriptors
+        byteCount: Int, descriptors: inout PassedDescriptors
     ) throws(KernelError) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: byteCount)
         var filled = 0
@@ -69,12 +38,12 @@ extension UnixSocket {
     }
 
     private borrowing func receiveSome(
-        into bytes: inout [UInt8], from offset: Int, _ descriptors: inout ReceivedDescriptors
+        into bytes: inout [UInt8], from offset: Int, _ descriptors: inout PassedDescriptors
     ) throws(KernelError) -> Int {
         let number = rawValue
         var (first, second, count) = (Int32(-1), Int32(-1), Int32(0))
         let received = try Kernel.call("recvmsg") {
-            withUnsafeTemporaryAllocation(of: Int32.self, capacity: ReceivedDescriptors.limit) { numbers in
+            withUnsafeTemporaryAllocation(of: Int32.self, capacity: PassedDescriptors.limit) { numbers in
                 numbers.initialize(repeating: -1)
                 defer { (first, second) = (numbers[0], numbers[1]) }
                 return bytes.withUnsafeMutableBytes {
@@ -86,7 +55,7 @@ extension UnixSocket {
         if count > 0 { fits = descriptors.append(Descriptor(owning: first)) }
         if count > 1 { fits = descriptors.append(Descriptor(owning: second)) && fits }
         guard fits else {
-            throw KernelError(call: "recvmsg", detail: "more descriptors than \(ReceivedDescriptors.limit)", code: EMSGSIZE)
+            throw KernelError(call: "recvmsg", detail: "more descriptors than \(PassedDescriptors.limit)", code: EMSGSIZE)
         }
         return received
     }

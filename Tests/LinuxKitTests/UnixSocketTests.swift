@@ -17,7 +17,7 @@ struct UnixSocketTests {
     }
 
     /// The next descriptor's number, for the test to own; macros cannot hold what is not copyable.
-    private func takeNumber(_ descriptors: inout ReceivedDescriptors) -> Int32 {
+    private func takeNumber(_ descriptors: inout PassedDescriptors) -> Int32 {
         guard let descriptor = descriptors.takeFirst() else { fatalError("no descriptor came") }
         return descriptor.release()
     }
@@ -31,7 +31,7 @@ struct UnixSocketTests {
             let readOnly = try memory.readOnlyDescriptor()
             let message: [UInt8] = [1, 2, 3, 4]
             try far.send(message.span.bytes, descriptors: [writable.rawValue, readOnly.rawValue])
-            var descriptors = ReceivedDescriptors()
+            var descriptors = PassedDescriptors()
             #expect(try near.receive(byteCount: 4, descriptors: &descriptors) == message)
             #expect(descriptors.count == 2)
             let first = takeNumber(&descriptors)
@@ -55,7 +55,7 @@ struct UnixSocketTests {
                 try? borrowed.send([UInt8](repeating: 7, count: count).span.bytes)
             }
             sender.start()
-            var descriptors = ReceivedDescriptors()
+            var descriptors = PassedDescriptors()
             let received = try far.receive(byteCount: count, descriptors: &descriptors)
             #expect(received.allSatisfy { $0 == 7 })
             #expect(descriptors.count == 0)
@@ -66,7 +66,7 @@ struct UnixSocketTests {
     func closed() throws {
         try withPair { near, far in
             _ = shutdown(far.rawValue, Int32(SHUT_RDWR))
-            var descriptors = ReceivedDescriptors()
+            var descriptors = PassedDescriptors()
             let reading = #expect(throws: KernelError.self) { try near.receive(byteCount: 1, descriptors: &descriptors) }
             #expect(reading?.code == ECONNRESET)
             let writing = #expect(throws: KernelError.self) { try near.send([1].span.bytes) }
