@@ -1,3 +1,4 @@
 #pragma once
 
+#include "CodecKernels.h"
 #include "ScoreKernels.h"
