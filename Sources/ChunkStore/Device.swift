@@ -1,4 +1,5 @@
 public import CacheLoop
+internal import CacheModel
 public import LinuxKit
 
 /// The disk as the core sees it: a tree of directories under one root, and a dozen things one can do to it.
@@ -73,5 +74,21 @@ public struct DeviceError: Error, Sendable, Hashable, CustomStringConvertible {
         self.code = code
     }
 
+    /// The name is taken.
+    public var isFileExists: Bool { code == 17 }
+
     public var description: String { "\(operation) \(path): \(Kernel.describe(errno: code))" }
+}
+
+/// Runs `body`; what the device refuses becomes the error that clients see.
+/// - Parameter what: what was tried, as a clause: "reading an object".
+@CacheLoop
+func reporting<Value>(
+    _ what: String, _ body: () async throws(DeviceError) -> Value
+) async throws(CacheError) -> Value {
+    do throws(DeviceError) {
+        return try await body()
+    } catch {
+        throw CacheError(.diskFailed, what, seen: "\(error)", expected: "a healthy state directory with space left")
+    }
 }

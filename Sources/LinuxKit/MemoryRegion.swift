@@ -54,6 +54,39 @@ extension MemoryRegion {
         try body(UnsafeMutableRawBufferPointer(start: address(range), count: range.count))
     }
 
+    /// Copies bytes `source` of this region to those from `target` on; the two may overlap.
+    @inlinable
+    public func move(_ source: Range<Int>, to target: Int) {
+        address(target..<target + source.count).copyMemory(from: address(source), byteCount: source.count)
+    }
+
+    /// Copies bytes `source` of another region to those from `target` on.
+    @inlinable
+    public func copy(_ source: Range<Int>, of other: some MemoryRegion, to target: Int) {
+        address(target..<target + source.count).copyMemory(from: other.address(source), byteCount: source.count)
+    }
+
+    /// Copies `bytes` to those from `target` on.
+    @inlinable
+    public func copy(_ bytes: RawSpan, to target: Int) {
+        let place = address(target..<target + bytes.byteCount)
+        bytes.withUnsafeBytes { source in
+            if let base = source.baseAddress { place.copyMemory(from: base, byteCount: source.count) }
+        }
+    }
+
+    /// Stores one value, which need not be aligned.
+    @inlinable
+    public func store<Value: BitwiseCopyable>(_ value: Value, at offset: Int) {
+        address(offset..<offset + MemoryLayout<Value>.size).storeBytes(of: value, as: Value.self)
+    }
+
+    /// Loads one value, which need not be aligned.
+    @inlinable
+    public func load<Value: BitwiseCopyable>(at offset: Int, as type: Value.Type) -> Value {
+        UnsafeRawPointer(address(offset..<offset + MemoryLayout<Value>.size)).loadUnaligned(as: type)
+    }
+
     @inlinable
     func address(_ range: Range<Int>) -> UnsafeMutableRawPointer {
         precondition(

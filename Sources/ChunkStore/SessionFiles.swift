@@ -1,0 +1,131 @@
+public import CacheLoop
+public import CacheModel
+
+/// One session's directory: a manifest that never changes, and its objects.
+///
+/// Everything that makes a change durable goes in one order: the object is written without a name and synced, named, and the
+/// directory synced; only then are the names that it outranks removed. A crash between any two steps leaves the state
+/// before or the state after.
+@CacheLoop
+public final class SessionFiles {
+    public let manifest: Manifest
+    public private(set) var path: String
+    public private(set) var durable = DurableState()
+    /// Bytes of the directory's files; those shared with forks count here as well.
+    public private(set) var bytes = 0
+    /// Names that counted for nothing when the directory was last listed.
+    private var stale: [ObjectName] = []
+    private let store: SessionStore
+
+    init(path: String, manifest: Manifest, store: SessionStore) {
+        self.path = path
+        self.manifest = manifest
+        self.store = store
+    }
+
+    public var description: SessionDescription { manifest.description }
+    public var tokens: Int { durable.tokens(description.policy) }
+
+    func moved(to path: String) { self.path = path }
+
+    /// Takes the directory as it was listed.
+    func adopt(_ entries: [DirectoryEntry]) {
+        (durable, stale) = DurableState.read(entries.compactMap { ObjectName($0.name) })
+        bytes = entries.reduce(0) { $0 + $1.size }
+    }
+
+    func relist() async throws(CacheError) {
+        adopt(try await reporting("listing \(path)") { () throws(DeviceError) in try await store.device.list(path) })
+    }
+
+    /// Removes what a crash left. Must come before the first write: an object from before a truncation would otherwise pass for
+    /// the successor of a new one. Where a chunk is missing below the window nothing is touched.
+    public func prepareForWriting() async {
+        guard !durable.isBroken else { return }
+        await remove(stale.map(\.text))
+        stale = []
+    }
+
+    /// Numbers are handed out when an object is made, so that objects written side by side keep their order.
+    public func takeSequence() -> UInt64 {
+        defer { durable.nextSequence += 1 }
+        return durable.nextSequence
+    }
+
+    // MARK: Writing
+
+    /// Makes the object of a sealed chunk durable. Chunks come in their order.
+    public func publish(chunk: Int, _ object: EncodedObject) async throws(CacheError) {
+        let name = ObjectName.chunk(chunk, sequence: object.header.sequence)
+        try await put(object, named: name)
+        await adopt(name)
+    }
+
+    /// Makes the unsealed tokens durable and with them the length of the session: whatever was there beyond is gone.
+    public func publish(window object: EncodedObject) async throws(CacheError) {
+        let header = object.header
+        let name = ObjectName.window(
+            sealedChunks: header.chunk, tokens: header.firstPosition + header.tokenCount, sequence: header.sequence)
+        try await put(object, named: name)
+        await adopt(name)
+    }
+
+    private func put(_ object: EncodedObject, named name: ObjectName) async throws(CacheError) {
+        let file = "\(path)/\(name.text)"
+        try store.reserve(object.byteCount)
+        do throws(CacheError) {
+            try await reporting("making an object durable") { () throws(DeviceError) in
+                let unnamed = try await store.device.createUnnamed(in: path)
+                try await unnamed.write(object.buffer, count: object.byteCount)
+                try await unnamed.sync()
+                try await unnamed.publish(as: file)
+                try await store.device.syncDirectory(path)
+            }
+        } catch {
+            store.release(object.byteCount)
+            throw error
+        }
+        bytes += object.byteCount
+    }
+
+    private func adopt(_ name: ObjectName) async {
+        let next = durable.nextSequence
+        let names = durable.chunks + [durable.window].compactMap(\.self) + [name]
+        let outranked: [ObjectName]
+        (durable, outranked) = DurableState.read(names)
+        durable.nextSequence = max(next, durable.nextSequence)
+        await remove(outranked.map(\.text))
+    }
+
+    /// Removes names that nothing reads any more. A failure costs disk space until the next start, nothing else.
+    private func remove(_ names: [String]) async {
+        guard !names.isEmpty else { return }
+        let removed = await store.remove(Set(names), in: path)
+        bytes -= removed
+    }
+
+    // MARK: Reading
+
+    /// Opens the object of a chunk and reads its header and index.
+    public func open(chunk: Int) async throws(CacheError) -> StoredObject {
+        guard chunk < durable.chunks.count else {
+            throw CacheError(.corrupt, "chunk \(chunk) of \(path)", seen: "no object", expected: "one for each sealed chunk")
+        }
+        let object = try await StoredObject.open("\(path)/\(durable.chunks[chunk].text)", on: store.device, expecting: description)
+        try object.check(durable.chunks[chunk])
+        return object
+    }
+
+    /// Opens the window's object; nil when there is none, or none that matters.
+    public func openWindow() async throws(CacheError) -> StoredObject? {
+        guard !durable.isBroken else {
+            throw CacheError(
+                .corrupt, "chunks of \(path)", seen: "\(durable.chunks.count) chunk objects in a row",
+                expected: "all below \(durable.window?.text ?? "")")
+        }
+        guard let window = durable.window, !durable.windowTokens(description.policy).isEmpty else { return nil }
+        let object = try await StoredObject.open("\(path)/\(window.text)", on: store.device, expecting: description)
+        try object.check(window)
+        return object
+    }
+}

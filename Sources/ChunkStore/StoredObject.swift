@@ -1,0 +1,83 @@
+public import CacheLoop
+public import CacheModel
+public import LinuxKit
+
+/// An object on disk, open: its index is in memory, its blocks are read as they are wanted. It stays readable when its name
+/// is removed meanwhile.
+@CacheLoop
+public final class StoredObject {
+    public nonisolated let index: ObjectIndex
+    public nonisolated let path: String
+    private let file: any DeviceFile
+    private let blockSize: Int
+
+    private init(index: ObjectIndex, path: String, file: any DeviceFile, blockSize: Int) {
+        self.index = index
+        self.path = path
+        self.file = file
+        self.blockSize = blockSize
+    }
+
+    public nonisolated var header: ObjectHeader { index.header }
+
+    static func open(
+        _ path: String, on device: any Device, expecting description: SessionDescription
+    ) async throws(CacheError) -> StoredObject {
+        let (file, bytes) = try await reporting("reading an object") { () throws(DeviceError) in
+            let file = try await device.open(path)
+            let count = min(ObjectIndex.headerByteCount(for: description.geometry), AlignedBuffer.roundedUp(max(1, file.size)))
+            let buffer = AlignedBuffer(byteCount: count)
+            return (file, FileBytes(buffer: buffer, range: 0..<(try await file.read(at: 0, count: count, into: buffer, at: 0))))
+        }
+        let index = try ObjectIndex(parsing: bytes.all, fileSize: file.size, path: path, expecting: description)
+        return StoredObject(index: index, path: path, file: file, blockSize: device.blockSize)
+    }
+
+    /// Throws `corrupt` if the header tells of another object than the name does.
+    func check(_ name: ObjectName) throws(CacheError) {
+        let told: ObjectName =
+            switch header.kind {
+            case .chunk: .chunk(header.chunk, sequence: header.sequence)
+            case .window:
+                .window(
+                    sealedChunks: header.chunk, tokens: header.firstPosition + header.tokenCount, sequence: header.sequence)
+            }
+        guard told == name else {
+            throw CacheError(.corrupt, "the identity of \(path)", seen: "the header of \(told.text)", expected: name.text)
+        }
+    }
+
+    /// Reads bytes `range` of the file, and says where in the buffer they begin.
+    public func read(_ range: Range<Int>) async throws(CacheError) -> FileBytes {
+        let first = range.lowerBound / blockSize * blockSize
+        let last = (range.upperBound + blockSize - 1) / blockSize * blockSize
+        let buffer = AlignedBuffer(byteCount: max(blockSize, last - first))
+        guard !range.isEmpty else { return FileBytes(buffer: buffer, range: 0..<0) }
+        let read = try await reporting("reading an object") { () throws(DeviceError) in
+            try await file.read(at: first, count: last - first, into: buffer, at: 0)
+        }
+        guard first + read >= range.upperBound else {
+            throw CacheError(.corrupt, "the length of \(path)", seen: "\(first + read) bytes", expected: "\(range.upperBound) or more")
+        }
+        return FileBytes(buffer: buffer, range: range.lowerBound - first..<range.upperBound - first)
+    }
+}
+
+/// Bytes of a file, in memory that direct I/O could write.
+public struct FileBytes: Sendable {
+    public let buffer: AlignedBuffer
+    /// Where in the buffer they are.
+    public let range: Range<Int>
+
+    public var all: RawSpan {
+        @_lifetime(borrow self)
+        get { buffer.bytes(range) }
+    }
+
+    /// The bytes of `part` of the file, of which these are the bytes from `start` on.
+    @_lifetime(borrow self)
+    public func bytes(_ part: Range<Int>, from start: Int) -> RawSpan {
+        let first = range.lowerBound + part.lowerBound - start
+        return buffer.bytes(first..<first + part.count)
+    }
+}
