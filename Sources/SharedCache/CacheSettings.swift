@@ -1,0 +1,26 @@
+/// What an administrator may set; all of it can change while the daemon runs.
+public struct CacheSettings: Sendable, Hashable {
+    /// Bytes of shared memory for all resident sessions.
+    public var memoryBudget: Int
+    /// The same for one user's sessions; nil for no limit of its own.
+    public var memoryBudgetPerUser: Int?
+    /// Bytes of files; nil for no limit of its own.
+    public var diskBudget: Int?
+    public var diskBudgetPerUser: Int?
+    /// Bytes of sealed chunks that may wait for the disk; beyond it writers wait. One chunk is always let in.
+    public var staging: Int
+    /// A session that nobody holds open for so long is suspended; nil to suspend only under pressure.
+    public var idleSuspendMilliseconds: UInt64?
+
+    public init(
+        memoryBudget: Int, memoryBudgetPerUser: Int? = nil, diskBudget: Int? = nil, diskBudgetPerUser: Int? = nil,
+        staging: Int = 512 << 20, idleSuspendMilliseconds: UInt64? = nil
+    ) {
+        self.memoryBudget = memoryBudget
+        self.memoryBudgetPerUser = memoryBudgetPerUser
+        self.diskBudget = diskBudget
+        self.diskBudgetPerUser = diskBudgetPerUser
+        self.staging = staging
+        self.idleSuspendMilliseconds = idleSuspendMilliseconds
+    }
+}

@@ -1,0 +1,40 @@
+public import CacheLoop
+internal import CacheModel
+
+/// One client's connection: what it holds open. Everything it holds ends with it.
+@CacheLoop
+public final class Connection {
+    public let caller: Caller
+    private(set) var handles: [UInt32: Handle] = [:]
+    private var lastHandle: UInt32 = 0
+    /// Set once, when the socket is gone; nothing is given to it afterwards.
+    private(set) var isClosed = false
+
+    public init(caller: Caller) {
+        self.caller = caller
+    }
+
+    /// What a client's number stands for: a session as it was resident when it was opened.
+    struct Handle {
+        let session: Session
+        let resident: Resident
+        let isWriter: Bool
+    }
+
+    func add(_ handle: Handle) throws(CacheError) -> UInt32 {
+        try CacheError.check("sessions held open by one connection", handles.count + 1, in: 1...Limits.handlesPerConnection)
+        guard !isClosed else { throw CacheError(.interrupted, "the connection has ended") }
+        repeat { lastHandle &+= 1 } while handles[lastHandle] != nil
+        handles[lastHandle] = handle
+        return lastHandle
+    }
+
+    func remove(_ number: UInt32) -> Handle? { handles.removeValue(forKey: number) }
+
+    /// Takes everything it holds away from it, for good.
+    func close() -> [Handle] {
+        isClosed = true
+        defer { handles = [:] }
+        return Array(handles.values)
+    }
+}

@@ -1,0 +1,142 @@
+internal import CacheLoop
+internal import CacheModel
+internal import ChunkStore
+
+/// One session: who owns it, what is on disk of it and, while it is resident, what is in memory.
+///
+/// `gate` lets one request at a time change it, in the order they came. Between an `await` and the next line only what the
+/// gate does not guard may have changed: `staged` shrinks as chunks become durable.
+@CacheLoop
+final class Session {
+    let owner: UInt32
+    var name: SessionName
+    let files: SessionFiles
+    let gate = Gate()
+
+    /// Nil while it is suspended.
+    var resident: Resident?
+    /// The one connection that may write, and its process.
+    var writer: Connection?
+    var readers = 0
+    /// Milliseconds since 1970, on the loop's clock.
+    var lastUsed: UInt64
+    /// Its name is gone; requests that still wait at the gate are told so.
+    var isDeleted = false
+
+    /// Sealed chunks that are not on disk yet, by number.
+    var staged: [Int: StagedChunk] = [:]
+    /// Of those, the ones that nobody works on yet.
+    var waiting: [StagedChunk] = []
+    var spillsInFlight = 0
+    /// Fires when `staged` shrinks or `fault` changes.
+    let spillChanged = Signal()
+    /// Why its chunks are not becoming durable; nil while they are.
+    var fault: CacheError?
+
+    init(owner: UInt32, name: SessionName, files: SessionFiles, lastUsed: UInt64) {
+        self.owner = owner
+        self.name = name
+        self.files = files
+        self.lastUsed = lastUsed
+    }
+
+    var description: SessionDescription { files.description }
+    var policy: Policy { description.policy }
+    var geometry: Geometry { description.geometry }
+
+    /// Logical length: what the writer has published counts.
+    var tokens: Int { resident?.currentTokens ?? files.tokens }
+
+    /// Nobody works with it now, so it can be suspended.
+    var isIdle: Bool { resident != nil && writer == nil && gate.isOpen }
+}
+
+/// A session's presence in memory. A new one is made each time a session is resumed, so that handles from before are told apart.
+@CacheLoop
+final class Resident {
+    let slabs: Slabs
+    /// As of the last change of layout; the writer may have published more.
+    var tokens: Int
+    /// Sealed chunks recalled into the view, per layer and head.
+    var recalled: [[Set<Int>]]
+    /// The identity of each sealed chunk's object, durable or not.
+    var chunkIDs: [ObjectID]
+    /// The most tokens that the next commit may declare.
+    var grant: Int
+    /// Positions are written for tokens below this.
+    var positionedTokens: Int
+    /// Rows, per layer, that the writer may have touched since pages were last given back.
+    var touchedRows: [Int]
+    /// Bytes charged to the memory budget.
+    var charged = 0
+
+    nonisolated var layout: SlabLayout { slabs.layout }
+    nonisolated var policy: Policy { slabs.layout.policy }
+    nonisolated var geometry: Geometry { slabs.layout.geometry }
+
+    init(slabs: Slabs, tokens: Int) {
+        self.slabs = slabs
+        self.tokens = tokens
+        let geometry = slabs.layout.geometry
+        recalled = Array(repeating: Array(repeating: [], count: geometry.heads), count: geometry.layers)
+        chunkIDs = []
+        grant = tokens
+        positionedTokens = 0
+        touchedRows = Array(repeating: 0, count: geometry.layers)
+    }
+
+    /// The least count whose commit needs a message.
+    var boundary: Int { min(policy.nextSeal(after: tokens), grant + 1) }
+
+    /// The writer's claim, bounded: read from memory that a client writes, so it may be anything.
+    var currentTokens: Int {
+        let claim = slabs.published
+        return claim > UInt64(tokens) && claim < UInt64(boundary) ? Int(claim) : tokens
+    }
+
+    var sealedChunks: Int { policy.sealedChunks(tokens: tokens) }
+
+    /// Position of the first token of the window; everything before it is sealed.
+    func firstUnsealed(tokens: Int) -> Int {
+        let sealed = policy.sealedChunks(tokens: tokens)
+        return sealed == 0 ? 0 : policy.firstPosition(ofChunk: sealed)
+    }
+
+    /// Rows of `layer` to the left of row 0.
+    func recalledRows(layer: Int) -> Int { (recalled[layer].first?.count ?? 0) * policy.evicted(inLayer: layer) }
+
+    /// Bytes of memory that the session takes with `tokens` tokens and what is recalled.
+    func residentBytes(tokens: Int) -> Int {
+        layout.residentBytes(tokens: tokens, recalled: (0..<geometry.layers).reduce(0) { $0 + recalledRows(layer: $1) })
+    }
+
+    var hasRecalled: Bool { recalled.contains { $0.contains { !$0.isEmpty } } }
+
+    /// Ends a change of layout that `slabs.beginChange` began.
+    func publishLayout() {
+        slabs.endChange(
+            LayoutStanding(
+                tokens: tokens, recalled: (0..<geometry.layers).map(recalledRows), boundary: boundary, grant: grant))
+    }
+
+    /// Writes the positions of the window's rows that have none yet, up to the boundary.
+    func extendPositions() {
+        let first = max(positionedTokens, firstUnsealed(tokens: tokens))
+        guard first < boundary - 1 else { return }
+        for layer in 0..<geometry.layers {
+            let row = first - policy.sealedChunks(tokens: tokens) * policy.evicted(inLayer: layer)
+            for head in 0..<geometry.heads {
+                slabs.setPositions(layer: layer, head: head, rows: row..<row + boundary - 1 - first, from: first)
+            }
+        }
+        positionedTokens = boundary - 1
+    }
+
+    /// Notes that rows may be written up to the grant.
+    func touchUpToGrant() {
+        for layer in 0..<geometry.layers {
+            let row = grant - policy.sealedChunks(tokens: tokens) * policy.evicted(inLayer: layer)
+            touchedRows[layer] = max(touchedRows[layer], row)
+        }
+    }
+}

@@ -1,0 +1,67 @@
+internal import CacheLoop
+internal import CacheModel
+
+/// The memory budget. Invariant: the bytes charged to all sessions never exceed it by more than what is reserved here, and a
+/// reservation that does not fit is refused, never overdrawn.
+extension SessionCache {
+    /// Bytes charged to resident sessions, of one user or of all, and what transfers under way have reserved.
+    func chargedMemory(of owner: UInt32? = nil) -> Int {
+        sessions.values.reduce(owner == nil ? transitBytes : 0) { sum, session in
+            owner == nil || session.owner == owner ? sum + (session.resident?.charged ?? 0) : sum
+        }
+    }
+
+    /// Sets what a session is charged to what it takes.
+    func charge(_ session: Session, _ resident: Resident) {
+        resident.charged = resident.residentBytes(tokens: resident.tokens) + (resident.grant - resident.tokens) * resident.geometry.tokenBytes
+    }
+
+    /// Makes room for `bytes` more of `session`, whose gate is entered, by suspending idle sessions, least recently used first.
+    /// - Throws: `memoryBudget` when nothing idle is left. Nothing is reserved: the caller charges it before it next waits.
+    func reserveMemory(_ bytes: Int, for session: Session) async throws(CacheError) {
+        guard bytes > 0 else { return }
+        while let shortage = shortage(of: bytes, for: session.owner) {
+            guard await suspendLeastRecentlyUsed(of: shortage.owner, except: session) else {
+                throw CacheError(
+                    .memoryBudget, "\(bytes) more bytes of memory for session “\(session.name)”",
+                    seen: "\(shortage.used) of \(shortage.budget) bytes in use" + (shortage.owner == nil ? "" : " by this user"),
+                    expected: "a larger memory budget, or sessions that nobody holds open for writing")
+            }
+        }
+    }
+
+    private struct Shortage {
+        var owner: UInt32?
+        var used: Int
+        var budget: Int
+    }
+
+    private func shortage(of bytes: Int, for owner: UInt32) -> Shortage? {
+        let used = chargedMemory()
+        if used + bytes > settings.memoryBudget { return Shortage(owner: nil, used: used, budget: settings.memoryBudget) }
+        guard let budget = settings.memoryBudgetPerUser else { return nil }
+        let ofUser = chargedMemory(of: owner)
+        return ofUser + bytes > budget ? Shortage(owner: owner, used: ofUser, budget: budget) : nil
+    }
+
+    /// - Returns: whether one could be suspended.
+    private func suspendLeastRecentlyUsed(of owner: UInt32?, except: Session) async -> Bool {
+        let candidates = sessions.values
+            .filter { $0.isIdle && $0 !== except && (owner == nil || $0.owner == owner) }
+            .sorted { ($0.lastUsed, $0.name) < ($1.lastUsed, $1.name) }
+        for session in candidates {
+            // Its gate is open and we do not wait before it is ours, so this cannot wait for somebody who waits for us.
+            guard session.isIdle else { continue }
+            await session.gate.enter()
+            defer { session.gate.leave() }
+            do throws(CacheError) {
+                try await suspend(session)
+                metrics.suspendedUnderPressure += 1
+                return true
+            } catch {
+                note(.warning, "session “\(session.name)” could not be suspended under pressure: \(error)")
+            }
+        }
+        return false
+    }
+}

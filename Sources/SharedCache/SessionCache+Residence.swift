@@ -1,0 +1,204 @@
+internal import CacheLoop
+internal import CacheModel
+internal import ChunkStore
+internal import LinuxKit
+internal import WireProtocol
+
+/// Suspending and resuming.
+extension SessionCache {
+    // MARK: Suspend
+
+    func suspend(_ reference: SessionReference, for connection: Connection) async throws(CacheError) -> SessionRow {
+        let session = try find(reference, for: connection.caller)
+        try requireOwner(session, connection.caller)
+        await session.gate.enter()
+        defer { session.gate.leave() }
+        guard !session.isDeleted else { throw Self.notFound(session.name) }
+        if let writer = session.writer, writer !== connection {
+            throw CacheError(.sessionBusy, "suspending session “\(session.name)”", seen: "process \(writer.caller.process) holds it open for writing", expected: "no writer")
+        }
+        try await suspend(session)
+        return row(session)
+    }
+
+    /// Makes the window durable and gives the memory back. The gate is entered. Nothing happens to a suspended session.
+    /// - Throws: what keeps its tokens from becoming durable; the session stays resident then.
+    func suspend(_ session: Session) async throws(CacheError) {
+        guard let resident = session.resident else { return }
+        try await drain(session)
+        let tokens = resident.currentTokens
+        try await publishWindow(session, tokens: tokens)
+        resident.slabs.retire(.suspended)
+        session.resident = nil
+        session.writer = nil
+        metrics.suspends += 1
+    }
+
+    /// Writes the window object for a length of `tokens`, unless the disk has that length already. Everything sealed is
+    /// durable. What lies on disk beyond is gone afterwards.
+    func publishWindow(_ session: Session, tokens: Int) async throws(CacheError) {
+        // What is on disk is always a beginning of what the session is, so equal lengths are equal tokens.
+        guard session.files.tokens != tokens else { return }
+        try await publish(try await unsealed(of: session, tokens: tokens), of: session, tokens: tokens)
+        session.resident?.slabs.publishDurable(tokens: session.files.tokens)
+    }
+
+    /// Writes `window`, the unsealed tokens at a length of `tokens`: on disk the session has that length from then on.
+    func publish(_ window: RawChunk, of session: Session, tokens: Int) async throws(CacheError) {
+        let object = try await windowObject(window, of: session, tokens: tokens, sequence: session.files.takeSequence())
+        try await makeRoom(object.byteCount, for: session)
+        try await session.files.publish(window: object)
+        metrics.bytesWritten += object.byteCount
+    }
+
+    /// `raw`, the unsealed tokens of the session as it would be with its first `tokens` tokens, as an object.
+    func windowObject(
+        _ raw: RawChunk, of session: Session, tokens: Int, sequence: UInt64
+    ) async throws(CacheError) -> EncodedObject {
+        let sealed = session.policy.sealedChunks(tokens: tokens)
+        let parent = sealed == 0 ? ObjectID.none : try await chunkID(sealed - 1, of: session)
+        let header = ObjectHeader.window(
+            after: sealed, tokenCount: raw.tokenCount, of: session.description, id: .random(from: entropy), parent: parent,
+            sequence: sequence)
+        let scratch = scratch
+        return await compute.run(.seal) { ObjectEncoder.encode(raw, kept: nil, summaries: [], header: header, scratch: scratch) }
+    }
+
+    func chunkID(_ chunk: Int, of session: Session) async throws(CacheError) -> ObjectID {
+        if let resident = session.resident { return resident.chunkIDs[chunk] }
+        return try await session.files.open(chunk: chunk).header.id
+    }
+
+    // MARK: Resume
+
+    func resume(_ reference: SessionReference, for caller: Caller) async throws(CacheError) -> SessionRow {
+        let session = try find(reference, for: caller)
+        await session.gate.enter()
+        defer { session.gate.leave() }
+        guard !session.isDeleted else { throw Self.notFound(session.name) }
+        _ = try await makeResident(session)
+        return row(session)
+    }
+
+    /// Brings the hot view into memory, unless it is there. The gate is entered.
+    func makeResident(_ session: Session) async throws(CacheError) -> Resident {
+        if let resident = session.resident { return resident }
+        await session.files.prepareForWriting()
+        let tokens = session.files.tokens
+        let layout = try SlabLayout(session.description)
+        let resident = Resident(slabs: try Slabs(layout: layout, name: session.name.text), tokens: tokens)
+        let bytes = resident.residentBytes(tokens: tokens)
+        try await reserveMemory(bytes, for: session)
+        transitBytes += bytes
+        defer { transitBytes -= bytes }
+        resident.slabs.beginChange()
+        try await load(session, into: resident)
+        resident.extendPositions()
+        resident.publishLayout()
+        resident.slabs.publishDurable(tokens: session.files.tokens)
+        resident.charged = bytes
+        session.resident = resident
+        metrics.resumes += 1
+        return resident
+    }
+
+    private func load(_ session: Session, into resident: Resident) async throws(CacheError) {
+        let sealed = resident.sealedChunks
+        let headers = try await concurrently(sealed) { chunk throws(CacheError) in
+            try await self.loadKept(chunk, of: session, into: resident.slabs)
+        }
+        var parent = ObjectID.none
+        for header in headers {
+            guard header.parent == parent else {
+                throw CacheError(
+                    .corrupt, "chunk \(header.chunk) of session “\(session.name)”", seen: "an object of another history",
+                    expected: "the successor of chunk \(header.chunk - 1)")
+            }
+            parent = header.id
+        }
+        resident.chunkIDs = headers.map(\.id)
+        guard resident.tokens > resident.firstUnsealed(tokens: resident.tokens) else { return }
+        let window = try await unsealed(of: session, tokens: resident.tokens)
+        await place(window, in: resident, tokens: 0..<window.tokenCount)
+    }
+
+    /// Reads the kept part of one chunk into its rows, with positions, summaries and ids.
+    private func loadKept(_ chunk: Int, of session: Session, into slabs: Slabs) async throws(CacheError) -> ObjectHeader {
+        let object = try await session.files.open(chunk: chunk)
+        let bytes = try await object.read(object.index.keptRange)
+        metrics.bytesRead += bytes.range.count
+        let scratch = scratch
+        try await run { () throws(CacheError) in try slabs.fill(chunk, from: object.index, kept: bytes, scratch) }
+        return object.header
+    }
+
+    /// Puts unsealed tokens into their rows, with their ids. `tokens` counts from the chunk's first.
+    func place(_ chunk: RawChunk, in resident: Resident, tokens: Range<Int>) async {
+        guard !tokens.isEmpty else { return }
+        let slabs = resident.slabs
+        let first = chunk.firstPosition + tokens.lowerBound
+        let sealed = resident.sealedChunks
+        _ = await inPieces(of: resident.geometry.layers) { layers in
+            for layer in layers {
+                let row = first - sealed * slabs.layout.policy.evicted(inLayer: layer)
+                for head in 0..<slabs.layout.geometry.heads {
+                    slabs.copy(from: chunk, tokens: tokens, layer: layer, head: head, toRow: row)
+                }
+            }
+        }
+        slabs.slab.copy(
+            chunk.ids.lowerBound + 4 * tokens.lowerBound..<chunk.ids.lowerBound + 4 * tokens.upperBound, of: chunk.buffer,
+            to: slabs.layout.ids(tokens: first..<first).lowerBound)
+    }
+
+    /// Runs `body` on a worker, and throws what it throws.
+    func run<Value: Sendable>(_ body: @escaping @Sendable () throws(CacheError) -> Value) async throws(CacheError) -> Value {
+        try await compute.run(.seal) { Result { () throws(CacheError) in try body() } }.get()
+    }
+
+    /// Runs `body` for 0 ..< `count`, a few at a time, and returns the results in order.
+    /// - Throws: the first error, once all that were begun have ended.
+    func concurrently<Value: Sendable>(
+        _ count: Int, _ body: @escaping @CacheLoop (Int) async throws(CacheError) -> Value
+    ) async throws(CacheError) -> [Value] {
+        let progress = Progress<Value>(count: count)
+        let runners = (0..<min(count, Self.readsInFlight)).map { _ in
+            Task {
+                while let index = progress.take() {
+                    do throws(CacheError) {
+                        progress.values[index] = try await body(index)
+                    } catch {
+                        progress.fail(error)
+                    }
+                }
+            }
+        }
+        for runner in runners { await runner.value }
+        if let error = progress.error { throw error }
+        return progress.values.map { $0! }
+    }
+
+    /// Objects of one request that are read at a time: enough to keep a disk busy while the workers decode.
+    private static let readsInFlight = 8
+
+    /// How far `concurrently` is.
+    @CacheLoop
+    private final class Progress<Value> {
+        var values: [Value?]
+        private(set) var error: CacheError?
+        private var next = 0
+
+        init(count: Int) {
+            values = Array(repeating: nil, count: count)
+        }
+
+        /// The next thing to do; nil when all are taken, or one has failed.
+        func take() -> Int? {
+            guard error == nil, next < values.count else { return nil }
+            defer { next += 1 }
+            return next
+        }
+
+        func fail(_ error: CacheError) { self.error = self.error ?? error }
+    }
+}

@@ -1,0 +1,124 @@
+internal import CacheModel
+internal import LinuxKit
+internal import WireProtocol
+
+/// The two shared files of one resident session, and the only code that writes the control file.
+///
+/// Invariants:
+/// - `generation` is even whenever no change of layout is under way, and every change makes it odd first and even last
+///   (a reader that saw it even and unchanged saw no half of a change).
+/// - Nothing is read from the slab file that decides anything, but the published count, once, bounded.
+final class Slabs: Sendable {
+    let layout: SlabLayout
+    /// Client-writable: rows, ids, the published count.
+    let slab: SharedMemory
+    /// Client-readable: what the daemon says.
+    let control: SharedMemory
+
+    /// A session's files, empty. Costs no memory until rows are written.
+    init(layout: SlabLayout, name: String) throws(CacheError) {
+        self.layout = layout
+        do {
+            slab = try SharedMemory.create(name: "lagkv-slab:\(name)", byteCount: layout.wire.slabBytes)
+            control = try SharedMemory.create(
+                name: "lagkv-control:\(name)", byteCount: layout.wire.controlBytes, sealedAgainstNewWriters: true)
+        } catch {
+            throw CacheError(.outOfResources, "shared memory for the session", seen: "\(error)")
+        }
+        control.store(ControlPage.magic, at: ControlPage.magicOffset)
+        control.store(ControlPage.layoutVersion, at: ControlPage.versionOffset)
+        control.store(ControlPage.State.resident.rawValue, at: ControlPage.stateOffset)
+    }
+
+    /// The writer's count as it stands there now: a claim.
+    var published: UInt64 { slab.loadAcquire(at: SlabPage.publishedOffset) }
+
+    var generation: UInt64 { control.loadAcquire(at: ControlPage.generationOffset) }
+
+    /// Makes the generation odd: from here to `endChange` readers wait or start over.
+    func beginChange() {
+        let now = generation
+        precondition(now.isMultiple(of: 2), "a change of layout inside a change of layout")
+        control.storeRelease(now + 1, at: ControlPage.generationOffset)
+        Fence.release()
+    }
+
+    /// Publishes a new standing and makes the generation even.
+    func endChange(_ standing: LayoutStanding) {
+        precondition(!generation.isMultiple(of: 2), "the end of a change of layout that never began")
+        for layer in 0..<layout.geometry.layers {
+            let rows = layout.policy.residentTokens(tokens: standing.tokens, layer: layer)
+            let entry = layout.wire.layerTableOffset + layer * ControlPage.layerEntryBytes
+            control.storeRelaxed(UInt64(rows), at: entry + ControlPage.rowsInEntry)
+            control.storeRelaxed(UInt64(standing.recalled[layer]), at: entry + ControlPage.recalledInEntry)
+        }
+        control.storeRelaxed(UInt64(standing.tokens), at: ControlPage.tokensOffset)
+        control.storeRelaxed(UInt64(layout.policy.sealedChunks(tokens: standing.tokens)), at: ControlPage.sealedChunksOffset)
+        control.storeRelaxed(UInt64(standing.boundary), at: ControlPage.boundaryOffset)
+        control.storeRelaxed(UInt64(standing.grant), at: ControlPage.grantOffset)
+        slab.storeRelease(UInt64(standing.tokens), at: SlabPage.publishedOffset)
+        control.storeRelease(generation + 1, at: ControlPage.generationOffset)
+    }
+
+    func publishDurable(tokens: Int) {
+        control.storeRelease(UInt64(tokens), at: ControlPage.durableTokensOffset)
+    }
+
+    /// Tells everybody who has the files mapped that they are no longer the session, and gives the slabs' memory back at once,
+    /// whoever still maps them: such mappings stay valid and read zero. (The control file's pages, sealed against new writers,
+    /// go with their last mapping.)
+    func retire(_ state: ControlPage.State) {
+        beginChange()
+        control.store(state.rawValue, at: ControlPage.stateOffset)
+        control.storeRelease(generation + 1, at: ControlPage.generationOffset)
+        discard(0..<layout.wire.slabBytes)
+    }
+
+    /// Gives back the pages of rows `rows` of every head of `layer`.
+    func discard(layer: Int, rows: Range<Int>) {
+        guard !rows.isEmpty else { return }
+        for head in 0..<layout.geometry.heads {
+            discard(layout.keys(layer: layer, head: head, rows: rows))
+            discard(layout.values(layer: layer, head: head, rows: rows))
+        }
+    }
+
+    private func discard(_ bytes: Range<Int>) {
+        do {
+            try slab.discard(bytes)
+        } catch {
+            // A hole in a memfd of our own, of whole pages inside it, fails for no reason that the world could give.
+            fatalError("giving back \(bytes) of a slab file: \(error)")
+        }
+    }
+
+    /// The summaries of one sealed chunk: per layer lo of all heads, then hi.
+    func summaries(chunk: Int) -> [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(layout.geometry.layers * layout.wire.summariesChunkStride)
+        for layer in 0..<layout.geometry.layers {
+            control.withUnsafeBytes(layout.summary(layer: layer, chunk: chunk)) { bytes.append(contentsOf: $0) }
+        }
+        return bytes
+    }
+
+    /// Writes the positions of rows `rows` of one head as consecutive numbers from `first`.
+    func setPositions(layer: Int, head: Int, rows: Range<Int>, from first: Int) {
+        control.withUnsafeMutableBytes(layout.positions(layer: layer, head: head, rows: rows)) { positions in
+            for index in 0..<rows.count {
+                positions.storeBytes(of: Int32(first + index), toByteOffset: 4 * index, as: Int32.self)
+            }
+        }
+    }
+}
+
+/// What the control file says of a resident session's length.
+struct LayoutStanding: Sendable {
+    var tokens: Int
+    /// Rows to the left of row 0, per layer.
+    var recalled: [Int]
+    /// The least count whose commit needs a message.
+    var boundary: Int
+    /// The most tokens the next commit may declare.
+    var grant: Int
+}
