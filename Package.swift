@@ -34,12 +34,12 @@ let package = Package(
     ],
     targets: [
         // Executables: a few lines each over a library.
-        .executableTarget(name: "lagkvd", dependencies: ["Daemon", "LinuxKit", argumentParser], swiftSettings: strict),
+        .executableTarget(name: "lagkvd", dependencies: ["Daemon", "LinuxKit", argumentParser, logging], swiftSettings: strict),
         .executableTarget(name: "lagkvctl", dependencies: ["AdminCommands"], swiftSettings: strict),
-        .executableTarget(name: "lagkv-bench", dependencies: ["LagKVClient", "LagKV", "ChunkStore", "LinuxKit", argumentParser], swiftSettings: strict),
+        .executableTarget(name: "lagkv-bench", dependencies: ["LagKVClient", "LagKV", "ChunkStore", "LinuxKit", argumentParser, logging], swiftSettings: strict),
 
         // The two sides of the socket.
-        .target(name: "AdminCommands", dependencies: ["LagKVClient", "ChunkStore", "LinuxKit", argumentParser], swiftSettings: strict),
+        .target(name: "AdminCommands", dependencies: ["LagKVClient", "ChunkStore", "LinuxKit", argumentParser, logging], swiftSettings: strict),
         .target(name: "LagKVClient", dependencies: ["WireProtocol", "CacheModel", "LinuxKit"], exclude: [], swiftSettings: strict),
         .target(name: "Daemon", dependencies: ["SharedCache", "WireProtocol", "ChunkStore", "LinuxKit", "CacheLoop", argumentParser, logging, collections], swiftSettings: strict),
 

@@ -31,7 +31,7 @@ public struct Supervisor: Sendable, Hashable {
         socket = environment["NOTIFY_SOCKET"]
     }
 
-    public func tell(_ messages: SupervisorMessage...) throws(KernelError) {
+    public func tell(_ messages: [SupervisorMessage]) throws(KernelError) {
         guard let socket else { return }
         try Datagram.send(messages.map(\.text).joined(separator: "\n"), to: socket)
     }

@@ -29,9 +29,9 @@ final class UringDevice: Device {
     ///   - compute: for what the ring cannot do: listing a directory, cutting a file.
     ///   - entropy: for a number that no earlier device of this directory had.
     init(
-        root: consuming Descriptor, traits: FilesystemTraits, reactor: Reactor, compute: any Compute, entropy: Entropy
+        root: RingFile, traits: FilesystemTraits, reactor: Reactor, compute: any Compute, entropy: Entropy
     ) {
-        self.root = RingFile(root)
+        self.root = root
         self.traits = traits
         self.reactor = reactor
         self.compute = compute

@@ -1,6 +1,8 @@
 internal import ArgumentParser
 internal import Daemon
+internal import Foundation
 internal import LinuxKit
+internal import Logging
 
 @main
 struct Lagkvd: ParsableCommand {
@@ -36,6 +38,19 @@ struct Lagkvd: ParsableCommand {
             throw ExitCode(ExitStatus.configuration.rawValue)
         }
         for warning in configuration.warnings { StandardError.write("warning: \(warning)\n") }
-        if checkConfig { print(configuration) }
+        if checkConfig { return print(configuration) }
+        try start(configuration)
+    }
+    private func start(_ configuration: Configuration) throws {
+        let level = LoggingLevel(configuration.settings.logLevel)
+        let style = LoggingHandler.Style(environment: ProcessInfo.processInfo.environment)
+        let log = Logger(label: "lagkvd") { _ in LoggingHandler(style, level) }
+        do throws(CannotStart) {
+            let supervisor = try Supervisor(environment: ProcessInfo.processInfo.environment, processID: Kernel.processID)
+            try Daemon.run(configuration, supervisor: supervisor, log: log, level: level)
+        } catch {
+            log.critical("\(error)")
+            throw ExitCode(error.status.rawValue)
+        }
     }
 }

@@ -7,7 +7,7 @@ struct SupervisorTests {
     func alone() throws {
         let supervisor = try Supervisor(environment: [:], processID: 42)
         #expect(supervisor.listener == nil && supervisor.watchdogInterval == nil)
-        try supervisor.tell(.ready)
+        try supervisor.tell([.ready])
     }
 
     @Test("the listening socket is descriptor 3, and only the process it is meant for takes it")
