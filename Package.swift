@@ -61,7 +61,8 @@ let package = Package(
         .target(name: "CLagKVKernels", cSettings: [.unsafeFlags(["-O3"])]),
 
         // Tests.
-        .testTarget(name: "DaemonTests", dependencies: ["Daemon", argumentParser, logging], swiftSettings: strict),
+        .target(name: "LoopTesting", path: "Tests/LoopTesting", swiftSettings: strict),
+        .testTarget(name: "DaemonTests", dependencies: ["Daemon", "ChunkStore", "CacheLoop", "LinuxKit", "LoopTesting", argumentParser, logging], swiftSettings: strict),
         .testTarget(name: "LinuxKitTests", dependencies: ["LinuxKit"], swiftSettings: strict),
         .testTarget(name: "WireProtocolTests", dependencies: ["WireProtocol", "CacheModel"], exclude: ["golden.hex"], swiftSettings: strict),
         .testTarget(name: "LagKVTests", dependencies: ["LagKV", "CacheModel"], resources: [.copy("Golden")], swiftSettings: strict),

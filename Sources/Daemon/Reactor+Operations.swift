@@ -34,7 +34,9 @@ extension Reactor {
 
 /// Files. Paths are relative to `directory`.
 extension Reactor {
-    func open(_ path: String, in directory: RingFile, _ kind: OpenRequest.Kind, direct: Bool = false) async throws(KernelError) -> RingFile {
+    func open(_ path: String, in directory: RingFile, _ kind: OpenRequest.Kind, direct: Bool = false) async throws(KernelError)
+        -> RingFile
+    {
         let (name, request) = (PathBytes(path), OpenRequest(kind, direct: direct))
         let number = try await attempt("openat2", path, keeping: [directory, name, request]) {
             .open(directory: directory.rawValue, path: name.pointer, request)
@@ -106,12 +108,16 @@ extension Reactor {
 
 /// Time and signals.
 extension Reactor {
-    /// Waits. Never ends once the loop is stopping: what lives by the clock stops with it.
+    /// Waits. When the loop stops it ends early and cancels its own task, so that what runs every so often should run
+    /// `while !Task.isCancelled`; a task that sleeps once more sleeps for good.
     func sleep(milliseconds: UInt64) async {
         let timeout = RingTimeout(milliseconds: milliseconds)
         // The timeout's completion is ETIME; anything else means that the loop stops.
         guard await perform(.timeout(timeout), keeping: [timeout]) != -ETIME else { return }
-        await withUnsafeContinuation { (_: UnsafeContinuation<Void, Never>) in }
+        guard !Task.isCancelled else {
+            return await withUnsafeContinuation { (_: UnsafeContinuation<Void, Never>) in }
+        }
+        withUnsafeCurrentTask { $0?.cancel() }
     }
 
     /// Waits for the next of the signals that `source`, a `SignalDescriptor`, stands for.

@@ -34,8 +34,8 @@ final class Reactor {
 
     /// Runs the loop on the calling thread until `stop`.
     ///
-    /// One loop runs at a time in a process, since there is one `CacheLoop`. Afterwards the ring is closed, every
-    /// operation that is started answers ECANCELED, and sleeps never end.
+    /// One loop runs at a time in a process, since there is one `CacheLoop`. Afterwards the ring is closed, and every
+    /// operation that is started answers ECANCELED.
     nonisolated func run() throws(KernelError) {
         try ring.enable()
         let executor = CacheLoop.shared.executor

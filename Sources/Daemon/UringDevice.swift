@@ -97,7 +97,8 @@ extension UringDevice {
                 return UringFile(file, path: directory, size: 0, isNew: true, on: self)
             }
             hiddenCount += 1
-            let path = "\(directory)/\(hiddenPrefix)\(hiddenCount)"
+            let name = "\(hiddenPrefix)\(hiddenCount)"
+            let path = directory == "." ? name : "\(directory)/\(name)"
             let file = try await reactor.open(path, in: root, .new, direct: traits.usesDirectIO)
             return UringFile(file, path: path, size: 0, isNew: true, hiddenName: HiddenName(path, in: root), on: self)
         }

@@ -81,7 +81,9 @@ final class UringFile: DeviceFile {
     }
 
     func publish(as newPath: String) async throws(DeviceError) {
-        if let hiddenName { try await device.link(hiddenName.path, as: newPath) } else {
+        if let hiddenName {
+            try await device.link(hiddenName.path, as: newPath)
+        } else {
             try await device.reporting("publish", newPath) { () async throws(KernelError) in
                 try await device.link(file, as: newPath)
             }
