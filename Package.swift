@@ -39,7 +39,7 @@ let package = Package(
         .executableTarget(name: "lagkv-bench", dependencies: ["LagKVClient", "LagKV", "ChunkStore", "LinuxKit", argumentParser, logging], swiftSettings: strict),
 
         // The two sides of the socket.
-        .target(name: "AdminCommands", dependencies: ["LagKVClient", "ChunkStore", "LinuxKit", argumentParser, logging], swiftSettings: strict),
+        .target(name: "AdminCommands", dependencies: ["LagKVClient", "WireProtocol", "ChunkStore", "LagKV", "CacheModel", "LinuxKit", argumentParser, logging], swiftSettings: strict),
         .target(name: "LagKVClient", dependencies: ["WireProtocol", "CacheModel", "LinuxKit"], exclude: [], swiftSettings: strict),
         .target(name: "Daemon", dependencies: ["SharedCache", "WireProtocol", "ChunkStore", "LinuxKit", "CacheLoop", argumentParser, logging, collections], swiftSettings: strict),
 

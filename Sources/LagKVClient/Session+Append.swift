@@ -63,6 +63,7 @@ extension Session {
     /// How many tokens to write before the next commit. Less than the daemon grants where that is much: rows that sealing
     /// frees are written again, so that fewer pages are touched and those are warm.
     private func nextPiece() throws(ClientError) -> Int {
+        if try granted == 0 { try askForRoom() }
         let plan = try writePlan()
         let granted = plan.header.grant - plan.tokens
         guard granted > 0 else {
@@ -110,6 +111,12 @@ extension Session {
             let plan = try writePlan()
             return plan.header.grant - plan.tokens
         }
+    }
+
+    /// Makes the daemon grant more, or say why it cannot: for when what is granted does not do.
+    /// - Throws: `memoryBudget`.
+    public func askForRoom() throws(ClientError) {
+        try change(.commit(handle: handle, tokens: try writePlan().tokens, []))
     }
 
     /// Hands out the room for the next `tokens` tokens of one head in the shared slabs: keys [tokens, keyDim] and values
@@ -172,11 +179,14 @@ extension Session {
         guard tokens >= plan.tokens else {
             throw .refused(CacheError(.badTokenCount, "tokens to commit", seen: "\(tokens)", expected: "at least \(plan.tokens)"))
         }
-        if tokens < plan.header.boundary, !options.contains(.durable) {
+        // A commit that was announced by *more* is sent even if it completes nothing: the daemon waits for it to give back pages.
+        let mayPublish = !announcedMore || options.contains(.more)
+        if tokens < plan.header.boundary, mayPublish, !options.contains(.durable) {
             slab.storeRelease(UInt64(tokens), at: SlabPage.publishedOffset)
             self.plan?.tokens = tokens
         } else {
             _ = try change(.commit(handle: handle, tokens: tokens, options))
+            announcedMore = options.contains(.more)
         }
     }
 }

@@ -21,6 +21,8 @@ public final class Session {
     private var isOpen = true
     /// The writer's plan for the next tokens; readers have none.
     var plan: WritePlan?
+    /// The last commit said that another follows at once.
+    var announcedMore = false
 
     init(
         _ connection: Connection, _ attachment: Attachment, slab: consuming Descriptor, control: consuming Descriptor

@@ -1,1 +1,3 @@
-// Written with its library.
+internal import AdminCommands
+
+LagKVCtl.runAndExit()
