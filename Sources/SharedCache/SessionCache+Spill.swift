@@ -1,6 +1,7 @@
 internal import CacheLoop
 internal import CacheModel
 internal import ChunkStore
+internal import LinuxKit
 internal import WireProtocol
 
 /// From sealed to durable: chunks are coded on workers and written, a few of each session at a time, so that a session with
