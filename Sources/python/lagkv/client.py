@@ -118,9 +118,7 @@ class Client:
         )
         return self._attach(Verb.CREATE, string(name) + description.encoded())
 
-    def open(
-        self, name: str, write: bool = False, *, owner: int | None = None, fingerprint: str | None = None
-    ) -> Session:
+    def open(self, name: str, write: bool = False, *, owner: int | None = None, fingerprint: str | None = None) -> Session:
         """Open a session, resuming it first if it was suspended.
 
         Args:
@@ -154,9 +152,7 @@ class Client:
         while more:
             after, name = (rows[-1].owner, rows[-1].name) if rows else (0, "")
             body = u8(everybody) + u32(after) + string(name)
-            page, more = self._connection.ask(
-                Verb.LIST, body, lambda fields: (fields.list(SessionRow.read), fields.bool())
-            )
+            page, more = self._connection.ask(Verb.LIST, body, lambda fields: (fields.list(SessionRow.read), fields.bool()))
             if more and not page:
                 raise errors.garbled("a page of sessions", "no rows, but more to come", "rows")
             rows += page
@@ -196,9 +192,7 @@ class Client:
 
     def status(self) -> dict[str, str]:
         """What the daemon says of itself, in its order."""
-        return dict(
-            self._connection.ask(Verb.STATUS, b"", lambda fields: fields.list(lambda f: (f.string(), f.string())))
-        )
+        return dict(self._connection.ask(Verb.STATUS, b"", lambda fields: fields.list(lambda f: (f.string(), f.string()))))
 
     def metrics(self) -> str:
         """The daemon's metrics as OpenMetrics text."""
@@ -211,9 +205,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def __repr__(self) -> str:

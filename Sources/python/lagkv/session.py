@@ -144,9 +144,7 @@ class Session:
         if full.tokens == 0:
             return np.empty((d.kv_heads, 0, d.key_dim), dtype), np.empty((d.kv_heads, 0, d.value_dim), dtype)
         # Private: ours to scribble on, whatever seals the file has.
-        buffer = mapped(
-            descriptor, full.bytes, flags=mmap.MAP_PRIVATE, protection=mmap.PROT_READ | mmap.PROT_WRITE
-        )
+        buffer = mapped(descriptor, full.bytes, flags=mmap.MAP_PRIVATE, protection=mmap.PROT_READ | mmap.PROT_WRITE)
 
         def rows(offset: int, head_stride: int, dim: int) -> np.ndarray:
             shape = (d.kv_heads, full.tokens, dim)
@@ -343,9 +341,7 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def __len__(self) -> int:

@@ -68,9 +68,7 @@ def mapped(descriptor: int, length: int, *, flags: int = mmap.MAP_SHARED, protec
         errors.refuse("outOfResources", "a mapping of shared memory", error, f"{length} bytes of address space")
 
 
-def arrayed(
-    buffer: mmap.mmap, dtype: np.dtype, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
-) -> np.ndarray:
+def arrayed(buffer: mmap.mmap, dtype: np.dtype, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
     """An array over a mapping, bounds checked.
 
     Raises:
