@@ -79,7 +79,9 @@ int clinux_ring_enable(struct clinux_ring *ring) {
 unsigned clinux_ring_room(const struct clinux_ring *ring) { return io_uring_sq_space_left(&ring->uring); }
 
 int clinux_ring_submit(struct clinux_ring *ring, unsigned wait_for) {
-    return io_uring_submit_and_wait(&ring->uring, wait_for);
+    if (wait_for > 0) return io_uring_submit_and_wait(&ring->uring, wait_for);
+    // Deferred completions appear only when the kernel is entered for them, be it without waiting.
+    return io_uring_submit_and_get_events(&ring->uring);
 }
 
 unsigned clinux_ring_reap(struct clinux_ring *ring, struct clinux_completion *completions, unsigned capacity) {

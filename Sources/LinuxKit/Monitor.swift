@@ -40,7 +40,7 @@ public final class Monitor<State>: @unchecked Sendable {
         return body(&state)
     }
 
-    /// Waits until `body` finds in the state what it looks for. It sees the state once at the beginning and once after every change.
+    /// Waits until `body` finds in the state what it looks for. It sees the state at the beginning and after every change.
     public func wait<Result>(for body: (inout State) -> Result?) -> Result {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }

@@ -47,7 +47,7 @@ struct UringDeviceTests {
         let root = try Descriptor.directory(path)
         let traits = try place.traits ?? FilesystemTraits.probe(root)
         let entropy = Entropy(SystemRandomNumberGenerator())
-        return UringDevice(root: root, traits: traits, reactor: reactor, compute: pool, entropy: entropy)
+        return UringDevice(root: RingFile(root), traits: traits, reactor: reactor, compute: pool, entropy: entropy)
     }
 
     /// Bytes that differ from place to place.
