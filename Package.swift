@@ -36,10 +36,11 @@ let package = Package(
         // Executables: a few lines each over a library.
         .executableTarget(name: "lagkvd", dependencies: ["Daemon", "LinuxKit", argumentParser, logging], swiftSettings: strict),
         .executableTarget(name: "lagkvctl", dependencies: ["AdminCommands"], swiftSettings: strict),
-        .executableTarget(name: "lagkv-bench", dependencies: ["LagKVClient", "LagKV", "ChunkStore", "LinuxKit", argumentParser, logging], swiftSettings: strict),
+        .executableTarget(name: "lagkv-bench", dependencies: ["LagKVClient", "LagKV", "ChunkStore", "CacheModel", "WireProtocol", "LinuxKit", "Safetensors", argumentParser], swiftSettings: strict),
 
         // The two sides of the socket.
-        .target(name: "AdminCommands", dependencies: ["LagKVClient", "WireProtocol", "ChunkStore", "LagKV", "CacheModel", "LinuxKit", argumentParser, logging], swiftSettings: strict),
+        .target(name: "AdminCommands", dependencies: ["LagKVClient", "WireProtocol", "ChunkStore", "LagKV", "CacheModel", "LinuxKit", "Safetensors", argumentParser, logging], swiftSettings: strict),
+        .target(name: "Safetensors", dependencies: ["CacheModel", "LinuxKit"], swiftSettings: strict),
         .target(name: "LagKVClient", dependencies: ["WireProtocol", "CacheModel", "LinuxKit"], exclude: [], swiftSettings: strict),
         .target(name: "Daemon", dependencies: ["SharedCache", "WireProtocol", "ChunkStore", "LinuxKit", "CacheLoop", argumentParser, logging, collections], swiftSettings: strict),
 

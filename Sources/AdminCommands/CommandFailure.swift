@@ -1,5 +1,6 @@
 internal import CacheModel
 internal import LagKVClient
+internal import Safetensors
 
 /// What lagkvctl ends with, one number for each thing that a script may want to tell apart.
 enum CommandStatus: Int32, CaseIterable {
@@ -55,6 +56,7 @@ struct CommandFailure: Error, CustomStringConvertible {
         switch error {
         case let failure as CommandFailure: self = failure
         case let error as ClientError: self.init(error)
+        case let error as BadFile: self.init(.badFile, "\(error)")
         case let error as CacheError: self.init(error.code == .corrupt ? .badFile : .refused, "\(error)")
         default: return nil
         }

@@ -27,6 +27,7 @@ extension SessionCache {
         metric(
             "tier_bytes", "gauge", unit: "bytes", "Bytes in use, by tier.",
             [("{tier=\"memory\"}", chargedMemory()), ("{tier=\"staging\"}", stagedBytes), ("{tier=\"disk\"}", store.usedBytes)])
+        gauge("allocated_bytes", allocatedMemory(), "Bytes of slabs as the kernel counts them.")
         metric(
             "budget_bytes", "gauge", unit: "bytes", "Budgets, by tier; a tier without one is left out.",
             [("{tier=\"memory\"}", settings.memoryBudget), ("{tier=\"staging\"}", settings.staging)]

@@ -1,5 +1,6 @@
 internal import CacheLoop
 internal import CacheModel
+internal import LinuxKit
 
 /// The memory budget. Invariant: the bytes charged to all sessions never exceed it by more than what is reserved here, and a
 /// reservation that does not fit is refused, never overdrawn.
@@ -9,6 +10,11 @@ extension SessionCache {
         sessions.values.reduce(owner == nil ? transitBytes : 0) { sum, session in
             owner == nil || session.owner == owner ? sum + (session.resident?.charged ?? 0) : sum
         }
+    }
+
+    /// Bytes of slabs as the kernel counts them. More than what is charged: a client has touched what it was not granted.
+    func allocatedMemory() -> Int {
+        sessions.values.reduce(0) { $0 + ((try? $1.resident?.slabs.slab.allocatedBytes) ?? 0) }
     }
 
     /// Sets what a session is charged to what it takes.

@@ -86,6 +86,7 @@ extension SessionCache {
             StatusEntry("sessions_suspended", "\(sessions.count - resident)"),
             StatusEntry("writers", "\(sessions.values.count { $0.writer != nil })"),
             StatusEntry("memory_bytes", "\(chargedMemory())"),
+            StatusEntry("memory_allocated_bytes", "\(allocatedMemory())"),
             StatusEntry("memory_budget_bytes", "\(settings.memoryBudget)"),
             StatusEntry("disk_bytes", "\(store.usedBytes)"),
             StatusEntry("disk_budget_bytes", settings.diskBudget.map { "\($0)" } ?? "unlimited"),

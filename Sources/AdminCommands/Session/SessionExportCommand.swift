@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import CacheModel
 internal import LagKVClient
 internal import LinuxKit
+internal import Safetensors
 
 struct SessionExportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -2,8 +2,8 @@ internal import CacheModel
 internal import FoundationEssentials
 
 /// The JSON at the beginning of a safetensors file: https://github.com/huggingface/safetensors#format
-struct SafetensorsHeader: Codable {
-    struct Tensor: Codable, Equatable {
+package struct SafetensorsHeader: Codable {
+    package struct Tensor: Codable, Equatable {
         /// "BF16", "F32", …
         var dtype: String
         var shape: [Int]
@@ -20,7 +20,7 @@ struct SafetensorsHeader: Codable {
     static let largestByteCount = 100_000_000
 
     var tensors: [String: Tensor] = [:]
-    var metadata: [String: String] = [:]
+    package var metadata: [String: String] = [:]
 
     private struct Key: CodingKey {
         static let metadata = Key("__metadata__")
@@ -33,7 +33,7 @@ struct SafetensorsHeader: Codable {
 
     init() {}
 
-    init(from decoder: any Decoder) throws {
+    package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: Key.self)
         for key in container.allKeys {
             if key.stringValue == Key.metadata.stringValue {
@@ -44,23 +44,23 @@ struct SafetensorsHeader: Codable {
         }
     }
 
-    func encode(to encoder: any Encoder) throws {
+    package func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: Key.self)
         if !metadata.isEmpty { try container.encode(metadata, forKey: .metadata) }
         for (name, tensor) in tensors { try container.encode(tensor, forKey: Key(name)) }
     }
 
     /// Bytes of the tensors.
-    var dataBytes: Int { tensors.values.map { $0.dataOffsets[1] }.max() ?? 0 }
+    package var dataBytes: Int { tensors.values.map { $0.dataOffsets[1] }.max() ?? 0 }
 
     /// Adds a tensor after those that are there.
-    mutating func append(_ name: String, dtype: String, shape: [Int], elementBytes: Int) {
+    package mutating func append(_ name: String, dtype: String, shape: [Int], elementBytes: Int) {
         let begin = dataBytes
         tensors[name] = Tensor(dtype: dtype, shape: shape, dataOffsets: [begin, begin + shape.reduce(elementBytes, *)])
     }
 
     /// The length, the JSON, and spaces up to a multiple of 8.
-    func encoded() -> [UInt8] {
+    package func encoded() -> [UInt8] {
         let encoder = JSONEncoder()
         encoder.outputFormatting = .sortedKeys
         guard var json = try? encoder.encode(self) else { fatalError("names and numbers are always JSON") }

@@ -1,28 +1,28 @@
-internal import CacheModel
+package import CacheModel
 internal import LinuxKit
 
 /// Keys and values of a model's run: tensors `layerN.k` and `layerN.v`, [heads, tokens, dim].
-struct Capture {
-    let geometry: Geometry
-    let tokens: Int
-    let ids: [UInt32]
+package struct Capture {
+    package let geometry: Geometry
+    package let tokens: Int
+    package let ids: [UInt32]
     private let file: MappedFile
     private let keyRanges: [Range<Int>]
     private let valueRanges: [Range<Int>]
 
-    /// - Throws: a `CommandFailure` that names the tensor that is missing or unlike the others.
-    init(path: String) throws {
+    /// - Throws: a `BadFile` that names the tensor that is missing or unlike the others.
+    package init(path: String) throws {
         let file = try SafetensorsFile(path: path)
         let layers = Self.layers(of: file)
         guard layers > 0, let keys = file.header.tensors["layer0.k"], let values = file.header.tensors["layer0.v"] else {
-            throw CommandFailure(.badFile, "\(path): no tensors layer0.k and layer0.v")
+            throw BadFile("\(path): no tensors layer0.k and layer0.v")
         }
         guard let element = ElementType(safetensorsName: keys.dtype) else {
             let known = ElementType.allCases.map(\.safetensorsName).joined(separator: ", ")
-            throw CommandFailure(.badFile, "\(path): layer0.k is \(keys.dtype); seen as keys: \(known)")
+            throw BadFile("\(path): layer0.k is \(keys.dtype); seen as keys: \(known)")
         }
         guard keys.shape.count == 3, values.shape.count == 3 else {
-            throw CommandFailure(.badFile, "\(path): layer0.k has shape \(keys.shape); expected [heads, tokens, dim]")
+            throw BadFile("\(path): layer0.k has shape \(keys.shape); expected [heads, tokens, dim]")
         }
         var (keyRanges, valueRanges): ([Range<Int>], [Range<Int>]) = ([], [])
         for layer in 0..<layers {
@@ -30,7 +30,7 @@ struct Capture {
                 guard let tensor = file.header.tensors[name], tensor.shape == first.shape, tensor.dtype == keys.dtype,
                     tensor.shape[..<2] == keys.shape[..<2], let range = try file.range(of: name, elementBytes: element.byteCount)
                 else {
-                    throw CommandFailure(.badFile, "\(path): tensor \(name) is missing, or not of the shape and dtype of layer 0")
+                    throw BadFile("\(path): tensor \(name) is missing, or not of the shape and dtype of layer 0")
                 }
                 if name.hasSuffix("k") { keyRanges.append(range) } else { valueRanges.append(range) }
             }
@@ -44,7 +44,7 @@ struct Capture {
             geometry = try Geometry(
                 layers: layers, heads: keys.shape[0], keyDim: keys.shape[2], valueDim: values.shape[2], element: element)
         } catch {
-            throw CommandFailure(.badFile, "\(path): \(error)")
+            throw BadFile("\(path): \(error)")
         }
     }
 
@@ -64,13 +64,13 @@ struct Capture {
 
     /// Keys of tokens `tokens` of one head, [tokens, keyDim].
     @_lifetime(borrow self)
-    func keys(layer: Int, head: Int, _ tokens: Range<Int>) -> RawSpan {
+    package func keys(layer: Int, head: Int, _ tokens: Range<Int>) -> RawSpan {
         file.bytes(part(keyRanges[layer], head, tokens, geometry.keyBytes))
     }
 
     /// Values of tokens `tokens` of one head, [tokens, valueDim].
     @_lifetime(borrow self)
-    func values(layer: Int, head: Int, _ tokens: Range<Int>) -> RawSpan {
+    package func values(layer: Int, head: Int, _ tokens: Range<Int>) -> RawSpan {
         file.bytes(part(valueRanges[layer], head, tokens, geometry.valueBytes))
     }
 
@@ -80,7 +80,7 @@ struct Capture {
     }
 
     /// The header of a capture of `tokens` tokens, tensors in the order in which they are written.
-    static func header(_ description: SessionDescription, tokens: Int) -> SafetensorsHeader {
+    package static func header(_ description: SessionDescription, tokens: Int) -> SafetensorsHeader {
         let geometry = description.geometry
         var header = SafetensorsHeader()
         let dtype = geometry.element.safetensorsName

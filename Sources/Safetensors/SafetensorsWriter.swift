@@ -1,11 +1,11 @@
-internal import LinuxKit
+package import LinuxKit
 
 /// Writes a safetensors file front to back, its header first; it appears under its name when it is whole.
-struct SafetensorsWriter: ~Copyable {
+package struct SafetensorsWriter: ~Copyable {
     private var file: NewFile
     private var remaining: Int
 
-    init(path: String, _ header: SafetensorsHeader) throws(KernelError) {
+    package init(path: String, _ header: SafetensorsHeader) throws(KernelError) {
         var file = try NewFile(path: path)
         try file.append(header.encoded().span.bytes)
         self.file = file
@@ -13,12 +13,12 @@ struct SafetensorsWriter: ~Copyable {
     }
 
     /// Tensors in the order in which they were added to the header.
-    mutating func append(_ bytes: RawSpan) throws(KernelError) {
+    package mutating func append(_ bytes: RawSpan) throws(KernelError) {
         remaining -= bytes.byteCount
         try file.append(bytes)
     }
 
-    consuming func finish() throws(KernelError) {
+    package consuming func finish() throws(KernelError) {
         precondition(remaining == 0, "\(remaining) bytes of the header's tensors were not written")
         try file.finish()
     }

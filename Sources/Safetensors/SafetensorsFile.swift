@@ -16,15 +16,14 @@ struct SafetensorsFile {
         do {
             mapping = try MappedFile(Descriptor.open(path, O_RDONLY), writable: false, requireSealed: false)
         } catch {
-            throw CommandFailure(.badFile, "\(path): \(error)")
+            throw BadFile("\(path): \(error)")
         }
         guard mapping.byteCount >= 8 else {
-            throw CommandFailure(.badFile, "\(path): \(mapping.byteCount) bytes are no safetensors file")
+            throw BadFile("\(path): \(mapping.byteCount) bytes are no safetensors file")
         }
         let headerBytes = mapping.bytes(0..<8).unsafeLoadUnaligned(as: UInt64.self).littleEndian
         guard headerBytes <= min(SafetensorsHeader.largestByteCount, mapping.byteCount - 8) else {
-            throw CommandFailure(
-                .badFile, "\(path): no safetensors file; its first 8 bytes claim a header of \(headerBytes) bytes")
+            throw BadFile("\(path): no safetensors file; its first 8 bytes claim a header of \(headerBytes) bytes")
         }
         let dataOffset = 8 + Int(headerBytes)
         let header: SafetensorsHeader
@@ -32,13 +31,13 @@ struct SafetensorsFile {
         do {
             header = try JSONDecoder().decode(SafetensorsHeader.self, from: json)
         } catch {
-            throw CommandFailure(.badFile, "\(path): its header is not that of a safetensors file: \(error)")
+            throw BadFile("\(path): its header is not that of a safetensors file: \(error)")
         }
         for (name, tensor) in header.tensors {
             let offsets = tensor.dataOffsets
             guard offsets.count == 2, offsets[0] >= 0, offsets[0] <= offsets[1], offsets[1] <= mapping.byteCount - dataOffset,
                 tensor.shape.allSatisfy({ $0 >= 0 })
-            else { throw CommandFailure(.badFile, "\(path): tensor \(name) lies outside the file") }
+            else { throw BadFile("\(path): tensor \(name) lies outside the file") }
         }
         self.path = path
         self.mapping = mapping
@@ -53,12 +52,12 @@ struct SafetensorsFile {
         var expected = elementBytes
         for count in tensor.shape {
             let product = expected.multipliedReportingOverflow(by: count)
-            guard !product.overflow else { throw CommandFailure(.badFile, "\(path): the shape of \(name) is absurd") }
+            guard !product.overflow else { throw BadFile("\(path): the shape of \(name) is absurd") }
             expected = product.partialValue
         }
         let range = dataOffset + tensor.dataOffsets[0]..<dataOffset + tensor.dataOffsets[1]
         guard range.count == expected else {
-            throw CommandFailure(.badFile, "\(path): tensor \(name) has \(range.count) bytes, and its shape needs \(expected)")
+            throw BadFile("\(path): tensor \(name) has \(range.count) bytes, and its shape needs \(expected)")
         }
         return range
     }

@@ -1,0 +1,149 @@
+internal import CacheModel
+internal import LagKVClient
+internal import LinuxKit
+internal import WireProtocol
+
+/// What a client sees of the whole line.
+struct DaemonFigures {
+    let sample: SampleKV
+    let limits: MachineLimits
+    let daemon: PrivateDaemon
+    let tokens: Int
+
+    func measure(into report: inout Report) throws {
+        let client = try daemon.connect()
+        try measureAppend(client, into: &report)
+        try measureBringingBack(client, into: &report)
+        try measureMessages(client, into: &report)
+        try measureRecall(client, into: &report)
+    }
+
+    private func description(_ geometry: Geometry, capacity: Int) -> SessionDescription {
+        let policy = try! Policy(sink: 16, lag: 128, keepRatio: 0.125)
+        return try! SessionDescription(geometry: geometry, policy: policy, capacity: capacity, fingerprint: "bench")
+    }
+
+    private static let large = try! SessionName("large")
+
+    // MARK: Append
+
+    /// The first session warms the daemon's pools and the machine's free pages; the second counts.
+    private func measureAppend(_ client: LagKVClient, into report: inout Report) throws {
+        let geometry = SampleKV.llama
+        let bytes = Double(tokens * geometry.tokenBytes)
+        let piece = min(tokens, 2_048)
+        let (keys, values) = sample.tensors(geometry, tokens: piece)
+        var (best, sustained) = (Double.infinity, Double.infinity)
+        for _ in 0..<3 {
+            if try client.sessions().contains(where: { $0.name == Self.large }) { try client.delete(Self.large) }
+            let session = try client.create(Self.large, description(geometry, capacity: 2 * tokens))
+            var appended = 0.0
+            let whole = try Stopwatch.seconds {
+                appended = try Stopwatch.seconds {
+                    for _ in 0..<tokens / piece { try session.append(keys: keys.bytes, values: values.bytes, count: piece) }
+                }
+                try session.sync()
+            }
+            best = min(best, appended)
+            sustained = min(sustained, whole)
+            if sustained == whole { try noteMemory(client, session, into: &report) }
+            try session.close()
+        }
+        report.add(
+            Figure(
+                name: "append through the client, r = 1/8", value: bytes / 1e9 / best, unit: "GB/s", limit: limits.copyGBs,
+                limitName: "memcpy", floor: Figure.atLeast(0.4), aim: Figure.atLeast(0.7)))
+        report.add(
+            Figure(
+                name: "append until all is on disk", value: bytes / 1e9 / sustained, unit: "GB/s", limit: limits.diskWriteGBs,
+                limitName: "disk write", aim: Figure.atLeast(0.8)))
+    }
+
+    private func noteMemory(_ client: LagKVClient, _ session: Session, into report: inout Report) throws {
+        let allocated = try client.status().first { $0.key == "memory_allocated_bytes" }.flatMap { Double($0.value) } ?? 0
+        let geometry = session.description.geometry
+        let view = try session.description.policy.residentTokens(tokens: session.tokens, layer: 0) * geometry.tokenBytes
+        report.note("memory after sealing", "\(Report.text(allocated / Double(view))) × the view's bytes, as the kernel counts")
+    }
+
+    // MARK: Bringing back
+
+    private func measureBringingBack(_ client: LagKVClient, into report: inout Report) throws {
+        let bytes = Double(tokens * SampleKV.llama.tokenBytes)
+        try client.suspend(Self.large)
+        let resume = try Stopwatch.median(of: 3) {
+            let session = try client.open(Self.large)
+            try session.close()
+            try client.suspend(Self.large)
+        }
+        let suspend = try suspendAlone(client)
+        report.add(
+            Figure(
+                name: "resume of the hot view, cold, r = 1/8", value: resume - suspend, unit: "s", limit: bytes / 1e9 / limits.diskReadGBs,
+                limitName: "s to read all of it raw", floor: Figure.atMost(0.3), aim: Figure.atMost(0.2)))
+        let session = try client.open(Self.large)
+        let full = try Stopwatch.best(of: 2) {
+            for layer in 0..<SampleKV.llama.layers { consume(try session.full(layer: layer)) }
+        }
+        report.add(
+            Figure(
+                name: "full view from cold disk", value: bytes / 1e9 / full, unit: "GB/s", limit: limits.diskReadGBs,
+                limitName: "disk read", floor: Figure.atLeast(0.8), aim: Figure.atLeast(1.25)))
+        try session.close()
+    }
+
+    /// Suspending what has not changed writes nothing.
+    private func suspendAlone(_ client: LagKVClient) throws -> Double {
+        try client.resume(Self.large)
+        return try Stopwatch.seconds { try client.suspend(Self.large) }
+    }
+
+    // MARK: Messages
+
+    private func measureMessages(_ client: LagKVClient, into report: inout Report) throws {
+        let small = try SessionName("small")
+        let geometry = SampleKV.smol
+        let (keys, values) = sample.tensors(geometry, tokens: 48)
+        let session = try client.create(small, description(geometry, capacity: 8_192))
+        try session.append(keys: keys.bytes, values: values.bytes, count: 48)
+        let count = try session.tokens
+        let commit = try Stopwatch.median(of: 5_000) { try session.commit(tokens: count, .durable) } * 1e6
+        report.add(
+            Figure(
+                name: "commit, there and back, p50", value: commit, unit: "µs", limit: limits.pingPongMicroseconds,
+                limitName: "ping-pong", floor: Figure.atMost(3), aim: Figure.atMost(2)))
+        let steps = 1_000
+        let silent = try Stopwatch.best(of: 20) { for _ in 0..<steps { try session.commit(tokens: count) } }
+        report.add(
+            Figure(name: "commit that seals nothing", value: silent / Double(steps) * 1e9, unit: "ns", aim: Figure.atMost(200)))
+        try session.close()
+        for (name, title) in [(small, "1 MiB"), (Self.large, "\(tokens * SampleKV.llama.tokenBytes >> 20) MiB")] {
+            try client.resume(name)
+            let attach = try Stopwatch.median(of: 300) { try client.open(name).close() } * 1e6
+            report.add(
+                Figure(
+                    name: "attach and let go, \(title), p50", value: attach, unit: "µs", floor: Figure.atMost(300), aim: Figure.atMost(150)))
+        }
+    }
+
+    // MARK: Recall
+
+    private func measureRecall(_ client: LagKVClient, into report: inout Report) throws {
+        let geometry = SampleKV.smol
+        let (keys, values) = sample.tensors(geometry, tokens: 2_048)
+        let session = try client.create(try SessionName("recall"), description(geometry, capacity: 8_192))
+        try session.append(keys: keys.bytes, values: values.bytes, count: 2_048, durable: true)
+        let choices = try (0..<geometry.layers).map {
+            try RecallChoice(layer: $0, chunks: (0..<geometry.heads).map { [$0, 7 + $0] })
+        }
+        var seconds = Double.infinity
+        for _ in 0..<20 {
+            seconds = min(seconds, try Stopwatch.seconds { try session.recall(choices) })
+            try session.release()
+        }
+        report.add(
+            Figure(
+                name: "recall of 2 chunks, all layers and heads, SmolLM2", value: seconds * 1e3, unit: "ms", aim: Figure.atMost(10)))
+        try session.close()
+    }
+}
