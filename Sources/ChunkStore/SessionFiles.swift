@@ -100,19 +100,26 @@ public final class SessionFiles {
     /// Removes names that nothing reads any more. A failure costs disk space until the next start, nothing else.
     private func remove(_ names: [String]) async {
         guard !names.isEmpty else { return }
+        letGo()
         let removed = await store.remove(Set(names), in: path)
         bytes -= removed
     }
 
+    /// Closes the objects that are kept open for the next who reads them.
+    public func letGo() { store.openObjects.removeAll(of: self) }
+
     // MARK: Reading
 
-    /// Opens the object of a chunk and reads its header and index.
+    /// The object of a chunk, open, its header and index read; those used last are at hand.
     public func open(chunk: Int) async throws(CacheError) -> StoredObject {
         guard chunk < durable.chunks.count else {
             throw CacheError(.corrupt, "chunk \(chunk) of \(path)", seen: "no object", expected: "one for each sealed chunk")
         }
-        let object = try await StoredObject.open("\(path)/\(durable.chunks[chunk].text)", on: store.device, expecting: description)
-        try object.check(durable.chunks[chunk])
+        let name = durable.chunks[chunk]
+        if let object = store.openObjects.get(name, of: self) { return object }
+        let object = try await StoredObject.open("\(path)/\(name.text)", on: store.device, expecting: description)
+        try object.check(name)
+        store.openObjects.put(object, name, of: self)
         return object
     }
 

@@ -13,6 +13,7 @@ internal import LinuxKit
 public final class SessionStore {
     let device: any Device
     private let entropy: Entropy
+    let openObjects = OpenObjects()
     /// Most bytes that files below the directory may take; nil for no limit of ours.
     public var byteLimit: Int?
     /// Bytes of all files, each counted once however many names it has.
@@ -130,6 +131,7 @@ public final class SessionStore {
             files.moved(to: trash)
             try await device.syncDirectory("sessions/\(owner)")
         }
+        files.letGo()
         // From here on the session is gone; what cannot be removed now is removed at the next start.
         try? await destroy(trash)
     }

@@ -14,23 +14,23 @@ package struct Capture {
     package init(path: String) throws {
         let file = try SafetensorsFile(path: path)
         let layers = Self.layers(of: file)
-        guard layers > 0, let keys = file.header.tensors["layer0.k"], let values = file.header.tensors["layer0.v"] else {
-            throw BadFile("\(path): no tensors layer0.k and layer0.v")
-        }
+        guard let lowest = layers.first, let keys = file.header.tensors["layer\(lowest).k"],
+            let values = file.header.tensors["layer\(lowest).v"]
+        else { throw BadFile("\(path): no tensors layerN.k and layerN.v") }
         guard let element = ElementType(safetensorsName: keys.dtype) else {
             let known = ElementType.allCases.map(\.safetensorsName).joined(separator: ", ")
-            throw BadFile("\(path): layer0.k is \(keys.dtype); seen as keys: \(known)")
+            throw BadFile("\(path): layer\(lowest).k is \(keys.dtype); seen as keys: \(known)")
         }
         guard keys.shape.count == 3, values.shape.count == 3 else {
-            throw BadFile("\(path): layer0.k has shape \(keys.shape); expected [heads, tokens, dim]")
+            throw BadFile("\(path): layer\(lowest).k has shape \(keys.shape); expected [heads, tokens, dim]")
         }
         var (keyRanges, valueRanges): ([Range<Int>], [Range<Int>]) = ([], [])
-        for layer in 0..<layers {
+        for layer in layers {
             for (name, first) in [("layer\(layer).k", keys), ("layer\(layer).v", values)] {
                 guard let tensor = file.header.tensors[name], tensor.shape == first.shape, tensor.dtype == keys.dtype,
                     tensor.shape[..<2] == keys.shape[..<2], let range = try file.range(of: name, elementBytes: element.byteCount)
                 else {
-                    throw BadFile("\(path): tensor \(name) is missing, or not of the shape and dtype of layer 0")
+                    throw BadFile("\(path): tensor \(name) is missing, or not of the shape and dtype of layer \(lowest)")
                 }
                 if name.hasSuffix("k") { keyRanges.append(range) } else { valueRanges.append(range) }
             }
@@ -42,15 +42,15 @@ package struct Capture {
         ids = try Self.ids(of: file, tokens: keys.shape[1])
         do {
             geometry = try Geometry(
-                layers: layers, heads: keys.shape[0], keyDim: keys.shape[2], valueDim: values.shape[2], element: element)
+                layers: layers.count, heads: keys.shape[0], keyDim: keys.shape[2], valueDim: values.shape[2], element: element)
         } catch {
             throw BadFile("\(path): \(error)")
         }
     }
 
-    /// Layers are counted from 0 without a gap; a tensor of a layer beyond a gap is not one of a capture.
-    private static func layers(of file: SafetensorsFile) -> Int {
-        (0..<Limits.layers).first { file.header.tensors["layer\($0).k"] == nil } ?? Limits.layers
+    /// The numbers of the layers in the file, ascending; a capture may hold a few of a model's layers only.
+    private static func layers(of file: SafetensorsFile) -> [Int] {
+        (0..<Limits.layers).filter { file.header.tensors["layer\($0).k"] != nil }
     }
 
     /// Token ids where the file has them, as `session export` writes them.

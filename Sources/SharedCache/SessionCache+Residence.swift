@@ -29,6 +29,7 @@ extension SessionCache {
         let tokens = resident.currentTokens
         try await publishWindow(session, tokens: tokens)
         resident.slabs.retire(.suspended)
+        session.files.letGo()
         session.resident = nil
         session.writer = nil
         metrics.suspends += 1

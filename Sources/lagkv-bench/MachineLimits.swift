@@ -113,7 +113,7 @@ struct MachineLimits {
 }
 
 /// Keeps the compiler from leaving out work whose result nobody wants.
-@inline(never)
+@_optimize(none)
 func consume<Value>(_ value: Value) {}
 
 extension AlignedBuffer {
