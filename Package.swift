@@ -64,8 +64,14 @@ let package = Package(
         // Tests.
         .target(name: "LoopTesting", path: "Tests/LoopTesting", swiftSettings: strict),
         .testTarget(name: "DaemonTests", dependencies: ["Daemon", "ChunkStore", "CacheLoop", "LinuxKit", "LoopTesting", argumentParser, logging], swiftSettings: strict),
+        .testTarget(
+            name: "LagKVClientTests", dependencies: ["LagKVClient", "WireProtocol", "CacheModel", "LinuxKit", "TestDaemon", "lagkvd"],
+            swiftSettings: strict),
         .testTarget(name: "LinuxKitTests", dependencies: ["LinuxKit"], swiftSettings: strict),
         .testTarget(name: "WireProtocolTests", dependencies: ["WireProtocol", "CacheModel"], exclude: ["golden.hex"], swiftSettings: strict),
         .testTarget(name: "LagKVTests", dependencies: ["LagKV", "CacheModel"], resources: [.copy("Golden")], swiftSettings: strict),
+
+        // A real daemon for the tests that need one.
+        .target(name: "TestDaemon", path: "Tests/TestDaemon", swiftSettings: strict),
     ]
 )
