@@ -19,13 +19,17 @@ extension SessionCache {
         resident.slabs.beginChange()
         let before = resident.tokens
         resident.tokens = tokens
-        let refusal = await extendGrant(session, resident, tokens: tokens)
+        var refusal: CacheError?
+        // While there is room up to the next seal, a commit that seals nothing changes a few words.
+        if !chunks.isEmpty || resident.grant < resident.policy.nextSeal(after: tokens) {
+            refusal = await extendGrant(session, resident, tokens: tokens)
+        }
         if chunks.isEmpty {
             resident.extendPositions()
         } else {
             await seal(chunks, as: staged, of: session, resident, givesPagesBack: !options.contains(.more))
+            charge(session, resident)
         }
-        charge(session, resident)
         resident.publishLayout()
         metrics.tokensAppended += tokens - before
         metrics.bytesAppended += (tokens - before) * resident.geometry.tokenBytes
@@ -63,10 +67,14 @@ extension SessionCache {
         guard !chunks.isEmpty else { return [] }
         let spans = chunks.map { TokenSpan(chunk: $0, policy: session.policy) }
         let bytes = spans.reduce(0) { $0 + AlignedBuffer.roundedUp(RawChunk.byteCount(geometry: session.geometry, tokenCount: $1.count)) }
+        try checkFault(of: session.owner, staging: bytes)
         while stagedBytes > 0, stagedBytes + bytes > settings.staging {
-            if let fault = session.fault ?? sessions.values.lazy.compactMap(\.fault).first { throw fault }
+            // Room comes from chunks that become durable; where none can, waiting is in vain.
+            let staging = sessions.values.filter { !$0.staged.isEmpty }
+            if staging.allSatisfy({ $0.fault != nil }), let fault = staging.first?.fault { throw fault }
             metrics.stagingWaits += 1
             await stagingChanged.wait()
+            try checkFault(of: session.owner, staging: bytes)
         }
         stagedBytes += bytes
         return spans.map { span in
@@ -74,6 +82,17 @@ extension SessionCache {
             return RawChunk(
                 geometry: session.geometry, firstPosition: span.first, tokenCount: span.count, buffer: pool.take(byteCount: size))
         }
+    }
+
+    /// The share of the staging room that chunks of a user may take whose writes the disk or a budget refuses: the rest is for
+    /// the others.
+    private static let faultyShare = 4
+
+    private func checkFault(of owner: UInt32, staging bytes: Int) throws(CacheError) {
+        let own = sessions.values.filter { $0.owner == owner && !$0.staged.isEmpty }
+        guard let fault = own.lazy.compactMap(\.fault).first else { return }
+        let held = own.reduce(0) { $0 + $1.staged.values.reduce(0) { $0 + $1.byteCount } }
+        if held + bytes > settings.staging / Self.faultyShare { throw fault }
     }
 
     /// Scores, stages and compacts chunks, in as many pieces as there are workers, and hands them to the writers. A change of
