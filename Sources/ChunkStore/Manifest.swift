@@ -72,6 +72,7 @@ public struct Manifest: Sendable, Hashable {
             throw fault.corrupt(error)
         }
         id = bytes.id(at: 16)
+        guard id != .none else { throw fault.corrupt("a session's id", seen: id, expected: "not 0") }
         createdMilliseconds = bytes.integer(at: 32)
         owner = bytes.integer(at: 48)
     }
