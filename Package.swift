@@ -63,6 +63,7 @@ let package = Package(
 
         // Tests.
         .target(name: "LoopTesting", path: "Tests/LoopTesting", swiftSettings: strict),
+        .testTarget(name: "CacheLoopTests", dependencies: ["CacheLoop", "LoopTesting"], swiftSettings: strict),
         .testTarget(name: "DaemonTests", dependencies: ["Daemon", "ChunkStore", "CacheLoop", "LinuxKit", "LoopTesting", argumentParser, logging], swiftSettings: strict),
         .testTarget(
             name: "LagKVClientTests", dependencies: ["LagKVClient", "WireProtocol", "CacheModel", "LinuxKit", "TestDaemon", "lagkvd"],

@@ -10,3 +10,22 @@ public actor CacheLoop {
     public nonisolated let executor = LoopExecutor()
     public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 }
+
+extension CacheLoop {
+    /// Starts a task on the loop, one that never leaves it. Used in place of `Task { }`, for the reason that
+    /// `LoopExecutor` gives.
+    @discardableResult
+    public static nonisolated func start<Value: Sendable>(
+        @_implicitSelfCapture _ body: @escaping @CacheLoop @Sendable () async -> Value
+    ) -> Task<Value, Never> {
+        Task(executorPreference: shared.executor) { await body() }
+    }
+
+    /// As the other `start`, for a body that can fail.
+    @discardableResult
+    public static nonisolated func start<Value: Sendable>(
+        @_implicitSelfCapture _ body: @escaping @CacheLoop @Sendable () async throws -> Value
+    ) -> Task<Value, any Error> {
+        Task(executorPreference: shared.executor) { try await body() }
+    }
+}

@@ -5,7 +5,12 @@ import Synchronization
 ///
 /// Jobs may be enqueued from any thread. `wake` is called for a job that arrives while nobody is running jobs, so that a
 /// thread asleep in the kernel can be woken.
-public final class LoopExecutor: SerialExecutor, Sendable {
+///
+/// It is a task executor too, and every task of the loop is to prefer it (`CacheLoop.start`). The reason: a task that was
+/// suspended in a continuation is resumed on the global pool, and only from there goes back to its actor. That costs two
+/// changes of thread for every completion, and a simulator could no longer tell when its world stands still. A task
+/// that prefers this executor is resumed here at once.
+public final class LoopExecutor: SerialExecutor, TaskExecutor, Sendable {
     private struct State: ~Copyable {
         var jobs = Deque<UnownedJob>()
         var isRunning = false
@@ -41,7 +46,8 @@ public final class LoopExecutor: SerialExecutor, Sendable {
                 return state.jobs.popFirst()
             }
             guard let job else { return ran }
-            job.runSynchronously(on: asUnownedSerialExecutor())
+            // Also a job that is not isolated, and is here by preference alone, may run as the actor: no other job runs now.
+            job.runSynchronously(isolatedTo: asUnownedSerialExecutor(), taskExecutor: asUnownedTaskExecutor())
             ran += 1
         }
     }

@@ -68,7 +68,7 @@ final class Client {
             return await refuse(error, verb: frame.verb, request: frame.request)
         }
         requestsInFlight += 1
-        Task {
+        CacheLoop.start {
             let answer = await cache.answer(request, from: connection)
             await send(answer, to: request.verb, request: frame.request)
             requestsInFlight -= 1

@@ -16,7 +16,7 @@ public enum Daemon {
     ) throws(CannotStart) {
         let parts = try DaemonParts(configuration.settings, supervisor)
         let outcome = Outcome()
-        Task { @CacheLoop in
+        CacheLoop.start {
             let life = DaemonLife(parts, configuration, supervisor, log, level)
             outcome.failure = await life.run()
             parts.reactor.stop()

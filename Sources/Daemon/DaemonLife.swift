@@ -46,9 +46,9 @@ final class DaemonLife {
         } catch {
             return CannotStart(.stateNotReadable, "\(error)", remedy: "check the disk below \(settings.stateDirectory)")
         }
-        Task { await server.acceptClients() }
-        Task { await keepWatchdog() }
-        Task { await keepIdle() }
+        CacheLoop.start { await server.acceptClients() }
+        CacheLoop.start { await keepWatchdog() }
+        CacheLoop.start { await keepIdle() }
         tell(.ready, .status("\(cache.sessionCount) sessions"))
         log.notice("ready on \(supervisor.listener == nil ? settings.socket : "the socket of the service manager")")
         await obeySignals()

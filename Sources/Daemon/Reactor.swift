@@ -94,7 +94,7 @@ final class Reactor {
     }
 
     private func cancel(_ number: UInt64) {
-        Task {
+        CacheLoop.start {
             guard await roomOnRing() else { return }
             ring.queue(.cancel(userData: number), userData: OperationTable.nobody)
         }

@@ -53,7 +53,7 @@ final class Server {
         let client = Client(socket: socket, caller: caller, reactor: reactor, cache: cache)
         clients[ObjectIdentifier(client)] = (client, peer.user)
         log.debug("process \(peer.process) of user \(peer.user) has connected")
-        Task {
+        CacheLoop.start {
             await client.serve()
             clients[ObjectIdentifier(client)] = nil
             clientGone.fire()

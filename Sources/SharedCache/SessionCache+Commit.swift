@@ -138,7 +138,7 @@ extension SessionCache {
     func inPieces<Value: Sendable>(of count: Int, _ body: @escaping @Sendable (Range<Int>) -> Value) async -> [Value] {
         let pieces = max(1, min(compute.width, count))
         let tasks = (0..<pieces).map { piece in
-            Task { await compute.run(.seal) { body(count * piece / pieces..<count * (piece + 1) / pieces) } }
+            CacheLoop.start { await compute.run(.seal) { body(count * piece / pieces..<count * (piece + 1) / pieces) } }
         }
         var values: [Value] = []
         for task in tasks { values.append(await task.value) }

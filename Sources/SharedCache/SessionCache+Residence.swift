@@ -164,7 +164,7 @@ extension SessionCache {
     ) async throws(CacheError) -> [Value] {
         let progress = Progress<Value>(count: count)
         let runners = (0..<min(count, Self.readsInFlight)).map { _ in
-            Task {
+            CacheLoop.start {
                 while let index = progress.take() {
                     do throws(CacheError) {
                         progress.values[index] = try await body(index)

@@ -18,7 +18,7 @@ extension SessionCache {
         while session.spillsInFlight < Self.spillsPerSession, !session.waiting.isEmpty {
             let next = session.waiting.removeFirst()
             session.spillsInFlight += 1
-            Task {
+            CacheLoop.start {
                 await makeDurable(next, of: session)
                 session.staged[next.number] = nil
                 session.spillsInFlight -= 1

@@ -116,7 +116,7 @@ struct ReactorTests {
         let done = try await withLoop(entries: 4) { reactor in
             let file = try await reactor.open("null", in: RingFile(try .directory("/dev")), .existing)
             let tasks = (0..<1_000).map { _ in
-                Task { @CacheLoop in try await reactor.read(file, at: 0, into: AlignedBuffer(byteCount: 1), 0..<64) }
+                CacheLoop.start { try await reactor.read(file, at: 0, into: AlignedBuffer(byteCount: 1), 0..<64) }
             }
             var done = 0
             for task in tasks where try await task.value == 0 { done += 1 }
@@ -132,7 +132,7 @@ struct ReactorTests {
             let (second, secondClient) = try await Self.pair(reactor)
             let started = Signal()
             let receive = { @CacheLoop @Sendable (socket: RingFile) in
-                Task { @CacheLoop in
+                CacheLoop.start {
                     started.fire()
                     return try await reactor.receive(from: socket, into: AlignedBuffer(byteCount: 1), 0..<1)
                 }
@@ -158,13 +158,13 @@ struct ReactorTests {
             let thread = KernelThread(name: "loop") {
                 do { try reactor.run() } catch { fatalError("the loop ended: \(error)") }
             }
-            let waiting = Task { @CacheLoop () -> (waited: Int32, late: Int32) in
+            let waiting = CacheLoop.start { () -> (waited: Int32, late: Int32) in
                 let (server, client) = try await Self.pair(reactor)
                 defer { close(client) }
-                let periodic = Task { @CacheLoop in
+                let periodic = CacheLoop.start {
                     while !Task.isCancelled { await reactor.sleep(milliseconds: 1 << 40) }
                 }
-                Task { @CacheLoop in reactor.stop() }
+                CacheLoop.start { reactor.stop() }
                 var waited: Int32 = 0
                 do throws(KernelError) {
                     _ = try await reactor.receive(from: server, into: AlignedBuffer(byteCount: 1), 0..<1)
@@ -189,7 +189,7 @@ struct ReactorTests {
             let before = clock.monotonicMilliseconds
             let order = Order()
             let tasks = [200, 1, 100].map { (milliseconds: UInt64) in
-                Task { @CacheLoop in
+                CacheLoop.start {
                     await clock.sleep(milliseconds: milliseconds)
                     order.values.append(milliseconds)
                 }
@@ -214,7 +214,7 @@ struct ReactorTests {
             let source = RingFile(try SignalDescriptor([SIGUSR1, SIGUSR2]).takeDescriptor())
             pthread_kill(pthread_self(), SIGUSR2)
             #expect(try await reactor.nextSignal(from: source) == SIGUSR2)
-            let waiting = Task { @CacheLoop in try await reactor.nextSignal(from: source) }
+            let waiting = CacheLoop.start { try await reactor.nextSignal(from: source) }
             await reactor.sleep(milliseconds: 1)
             pthread_kill(pthread_self(), SIGUSR1)
             #expect(try await waiting.value == SIGUSR1)

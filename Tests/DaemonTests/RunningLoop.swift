@@ -7,7 +7,7 @@ import LoopTesting
 
 /// Runs the loop on a thread of its own for as long as `body` takes.
 func withLoop<Value: Sendable>(
-    entries: UInt32 = 64, _ body: @CacheLoop @Sendable (Reactor) async throws -> Value
+    entries: UInt32 = 64, _ body: @escaping @CacheLoop @Sendable (Reactor) async throws -> Value
 ) async throws -> Value {
     try await LoopTurns.withTurn {
         let reactor = try Reactor(ring: Ring(entries: entries))
@@ -15,7 +15,7 @@ func withLoop<Value: Sendable>(
             do { try reactor.run() } catch { fatalError("the loop ended: \(error)") }
         }
         let result: Result<Value, any Error>
-        do { result = .success(try await body(reactor)) } catch { result = .failure(error) }
+        do { result = .success(try await CacheLoop.start { try await body(reactor) }.value) } catch { result = .failure(error) }
         await reactor.stop()
         thread.join()
         return try result.get()

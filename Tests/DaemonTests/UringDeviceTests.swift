@@ -26,7 +26,7 @@ struct DevicePlace: Sendable, CustomTestStringConvertible {
 @Suite("the disk through the ring", .timeLimit(.minutes(1)))
 struct UringDeviceTests {
     private static func withDevice(
-        _ place: DevicePlace, _ body: @CacheLoop @Sendable (UringDevice, String) async throws -> Void
+        _ place: DevicePlace, _ body: @escaping @CacheLoop @Sendable (UringDevice, String) async throws -> Void
     ) async throws {
         let temporary = TemporaryDirectory(below: place.directory)
         let path = temporary.path
@@ -191,7 +191,7 @@ struct UringDeviceTests {
     func many() async throws {
         try await Self.withDevice(DevicePlace(directory: "/var/tmp")) { device, _ in
             let tasks = (0..<300).map { index in
-                Task { @CacheLoop in
+                CacheLoop.start {
                     let file = try await device.createUnnamed(in: "")
                     let buffer = AlignedBuffer(byteCount: 8_192)
                     Self.fill(buffer, seed: UInt64(index))

@@ -11,7 +11,7 @@ struct WorkerPoolTests {
         let pool = WorkerPool(width: 2)
         let sum = try await withLoop { _ in
             let tasks = (0..<200).map { number in
-                Task { @CacheLoop in await pool.run(Urgency.allCases[number % 2]) { number * number } }
+                CacheLoop.start { await pool.run(Urgency.allCases[number % 2]) { number * number } }
             }
             var sum = 0
             for task in tasks { sum += await task.value }
@@ -27,7 +27,7 @@ struct WorkerPoolTests {
         let isReleased = Monitor(false)
         let answers = try await withLoop { reactor in
             let stuck = (0..<6).map { _ in
-                Task { @CacheLoop in await pool.run(.spill) { isReleased.wait { $0 ? 1 : nil } } }
+                CacheLoop.start { await pool.run(.spill) { isReleased.wait { $0 ? 1 : nil } } }
             }
             await reactor.sleep(milliseconds: 1)
             let urgent = await pool.run(.seal) { 10 }
