@@ -69,7 +69,7 @@ let package = Package(
             name: "LagKVClientTests", dependencies: ["LagKVClient", "WireProtocol", "CacheModel", "LinuxKit", "TestDaemon", "lagkvd"],
             swiftSettings: strict),
         .testTarget(name: "LinuxKitTests", dependencies: ["LinuxKit"], swiftSettings: strict),
-        .testTarget(name: "ChunkStoreTests", dependencies: ["ChunkStore", "CacheModel", "LinuxKit"], swiftSettings: strict),
+        .testTarget(name: "ChunkStoreTests", dependencies: ["ChunkStore", "CacheModel", "LinuxKit", "CLagKVKernels", "CZstd"], exclude: ["Golden"], swiftSettings: strict),
         .testTarget(name: "WireProtocolTests", dependencies: ["WireProtocol", "CacheModel"], exclude: ["golden.hex"], swiftSettings: strict),
         .testTarget(name: "LagKVTests", dependencies: ["LagKV", "CacheModel"], resources: [.copy("Golden")], swiftSettings: strict),
 

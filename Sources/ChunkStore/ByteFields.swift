@@ -10,7 +10,7 @@ extension RawSpan {
 
     /// The offset of the first byte that is not 0.
     func firstNonzero(in range: Range<Int>) -> Int? {
-        range.first { integer(at: $0, as: UInt8.self) != 0 }
+        extracting(range).withUnsafeBytes { bytes in bytes.firstIndex { $0 != 0 } }.map { range.lowerBound + $0 }
     }
 }
 
