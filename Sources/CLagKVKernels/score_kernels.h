@@ -5,7 +5,6 @@
 
 #include "ScoreKernels.h"
 
-#include <math.h>
 #include <stdbool.h>
 
 #pragma clang diagnostic ignored "-Wpsabi" // Vectors wider than a register are passed only between inlined functions.
@@ -17,6 +16,7 @@ typedef float f32x16 __attribute__((vector_size(64)));
 typedef uint32_t u32x16 __attribute__((vector_size(64)));
 typedef int32_t i32x16 __attribute__((vector_size(64)));
 typedef float f32x4 __attribute__((vector_size(16)));
+typedef int32_t i32x4 __attribute__((vector_size(16)));
 
 INLINE f32x16 splat(float x) { return (f32x16){} + x; }
 
@@ -221,77 +221,99 @@ static void bounds(uint8_t element, const void *rows, uint32_t tokens, uint32_t 
 
 // MARK: Deviations
 
-/// What a block's values are scaled by: y = (x − lo) · inverse + shift is x̂ − ½. A deviation does not change when all is
-/// shifted, and values around zero leave more of f32's digits to the sum of squares.
+/// What 32 channels are scaled by: y = x̂ − ½. A deviation does not change when all is shifted, and values around zero
+/// leave more of f32's digits to the sum of squares.
+///
+/// f32:          y = (x − origin) · inverse − ½,  origin = lo
+/// narrower:     y = x · inverse + origin,        origin = −lo · inverse − ½
+///
+/// The second form is one operation less. It rounds lo / (hi − lo), which f32 channels may make as great as 2²⁴ and then
+/// lose every digit; narrower numbers of p bits are at least 2⁻ᵖ apart, and it is at most 2¹¹.
 typedef struct {
-    f32x32 lo, inverse;
+    f32x32 origin, inverse;
 } scale;
 
 typedef struct {
     scale blocks[LAGKV_CHANNELS / block];
-    /// The last block of a row that is no whole number of blocks: it ends where the row ends, and where it overlaps the
-    /// block before (or, in a row shorter than a block, lies beyond it) all three are zero, and so is y.
+    /// The last block of a row that is no whole number of blocks: it ends where the row ends. Where it overlaps the block
+    /// before (or, in a row shorter than a block, lies beyond it) y is 0.
     scale tail;
     f32x32 tail_shift;
 } scales;
 
-INLINE f32x16 inverse(f32x16 lo, f32x16 hi) {
-    // Zero where hi = lo, and where they are so close (below 2⁻¹²⁸) that f32 has no reciprocal of their distance.
-    f32x16 inverse = 1 / (hi - lo);
-    return choose(inverse <= splat(__FLT_MAX__), inverse, splat(0));
+INLINE f32x16 scaled(bool wide, f32x16 x, f32x16 origin, f32x16 inverse, f32x16 shift) {
+    return wide ? multiply_add(x - origin, inverse, shift) : multiply_add(x, inverse, origin);
 }
 
-INLINE scale scale_between(f32x32 lo, f32x32 hi) {
-    f32x32 inverse_ = {inverse(lo.a, hi.a), inverse(lo.b, hi.b)};
-    // A constant channel is not shifted by its own constant: x − lo might overflow, and ∞ · 0 is not 0.
-    lo.a = choose(inverse_.a > 0, lo.a, splat(0));
-    lo.b = choose(inverse_.b > 0, lo.b, splat(0));
-    return (scale){lo, inverse_};
+INLINE void scale_between(bool wide, f32x16 lo, f32x16 hi, f32x16 shift, f32x16 *origin, f32x16 *inverse) {
+    // A constant channel (and one whose hi − lo has no reciprocal in f32: below 2⁻¹²⁸, above f32's greatest) adds nothing:
+    // its inverse is 0, and so is its lo, as x − lo might overflow and ∞ · 0 is not 0.
+    f32x16 reciprocal = 1 / (hi - lo);
+    i32x16 live = (reciprocal > 0) & (reciprocal <= splat(__FLT_MAX__));
+    lo = choose(live, lo, splat(0));
+    *inverse = choose(live, reciprocal, splat(0));
+    *origin = wide ? lo : multiply_add(-lo, *inverse, shift);
 }
+
+INLINE scale scale_block(bool wide, f32x32 lo, f32x32 hi, f32x32 shift) {
+    scale s;
+    scale_between(wide, lo.a, hi.a, shift.a, &s.origin.a, &s.inverse.a);
+    scale_between(wide, lo.b, hi.b, shift.b, &s.origin.b, &s.inverse.b);
+    return s;
+}
+
+static const float shift = -0.5f;
 
 INLINE void scale_by(widener widen, size_t size, const uint8_t *lo, const uint8_t *hi, uint32_t dim, scales *by) {
-    for (uint32_t b = 0; b < dim / block; b++)
-        by->blocks[b] = scale_between(widen(lo + b * block * size), widen(hi + b * block * size));
+    const bool wide = size == sizeof(float);
+    for (uint32_t b = 0; b < dim / block; b++) {
+        size_t at = b * block * size;
+        by->blocks[b] = scale_block(wide, widen(lo + at), widen(hi + at), (f32x32){splat(shift), splat(shift)});
+    }
     if (dim % block == 0) return;
 
     uint8_t bottom[block * 4] = {0}, top[block * 4] = {0}, live[block * 4] = {0};
-    uint32_t count = dim % block, at = dim < block ? 0 : block - count;
-    __builtin_memcpy(bottom + at * size, lo + (dim - count) * size, count * size);
-    __builtin_memcpy(top + at * size, hi + (dim - count) * size, count * size);
-    __builtin_memset(live + at * size, 0x38, count * size); // A normal number in every format.
-    by->tail = scale_between(widen(bottom), widen(top));
+    size_t bytes = dim % block * size, at = dim < block ? 0 : block * size - bytes;
+    __builtin_memcpy(bottom + at, lo + (dim * size - bytes), bytes);
+    __builtin_memcpy(top + at, hi + (dim * size - bytes), bytes);
+    __builtin_memset(live + at, 0x38, bytes); // A normal number, above 0, in every format.
     f32x32 lives = widen(live);
-    by->tail_shift.a = choose(lives.a > 0, splat(-0.5f), splat(0));
-    by->tail_shift.b = choose(lives.b > 0, splat(-0.5f), splat(0));
+    by->tail_shift.a = choose(lives.a > 0, splat(shift), splat(0));
+    by->tail_shift.b = choose(lives.b > 0, splat(shift), splat(0));
+    by->tail = scale_block(wide, widen(bottom), widen(top), by->tail_shift);
 }
 
-INLINE void accumulate(f32x16 x, f32x16 lo, f32x16 inverse, f32x16 shift, f32x16 *sum, f32x16 *squares) {
-    f32x16 y = multiply_add(x - lo, inverse, shift);
-    *sum += y;
-    *squares = multiply_add(y, y, *squares);
+INLINE void accumulate(bool wide, f32x32 x, scale s, f32x32 shift, f32x16 *sum, f32x16 *squares) {
+    f32x16 a = scaled(wide, x.a, s.origin.a, s.inverse.a, shift.a), b = scaled(wide, x.b, s.origin.b, s.inverse.b, shift.b);
+    *sum = *sum + a + b;
+    *squares = multiply_add(b, b, multiply_add(a, a, *squares));
 }
 
-/// Eight vectors to their eight sums, by one fixed tree: lanes 8 apart, then 4, 2 and 1.
-/// The sums come in the order 0, 4, 1, 5, 2, 6, 3, 7.
 typedef float f32x8 __attribute__((vector_size(32)));
 
+/// Eight vectors to their eight sums, by one fixed tree: lanes 8 apart are added, then 4, 2 and 1 apart. The first operand of
+/// each addition leaves its lanes where they are (a blend), only the second moves them.
+/// The sums come in the order 0, 4, 2, 6, 1, 5, 3, 7.
 INLINE f32x8 sums(const f32x16 v[8]) {
     f32x16 w[4], x[2];
     for (int i = 0; i < 4; i++)
-        w[i] = __builtin_shufflevector(v[2 * i], v[2 * i + 1], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
-               __builtin_shufflevector(v[2 * i], v[2 * i + 1], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+        w[i] = __builtin_shufflevector(v[2 * i], v[2 * i + 1], 0, 1, 2, 3, 4, 5, 6, 7, 24, 25, 26, 27, 28, 29, 30, 31) +
+               __builtin_shufflevector(v[2 * i], v[2 * i + 1], 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23);
     for (int i = 0; i < 2; i++)
-        x[i] = __builtin_shufflevector(w[2 * i], w[2 * i + 1], 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
-               __builtin_shufflevector(w[2 * i], w[2 * i + 1], 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
-    f32x16 y = __builtin_shufflevector(x[0], x[1], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
-               __builtin_shufflevector(x[0], x[1], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
-    return __builtin_shufflevector(y, y, 0, 2, 4, 6, 8, 10, 12, 14) + __builtin_shufflevector(y, y, 1, 3, 5, 7, 9, 11, 13, 15);
+        x[i] = __builtin_shufflevector(w[2 * i], w[2 * i + 1], 0, 1, 2, 3, 20, 21, 22, 23, 8, 9, 10, 11, 28, 29, 30, 31) +
+               __builtin_shufflevector(w[2 * i], w[2 * i + 1], 4, 5, 6, 7, 16, 17, 18, 19, 12, 13, 14, 15, 24, 25, 26, 27);
+    f32x16 y = __builtin_shufflevector(x[0], x[1], 0, 1, 18, 19, 4, 5, 22, 23, 8, 9, 26, 27, 12, 13, 30, 31) +
+               __builtin_shufflevector(x[0], x[1], 2, 3, 16, 17, 6, 7, 20, 21, 10, 11, 24, 25, 14, 15, 28, 29);
+    f32x16 z = y + __builtin_shufflevector(y, y, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+    return __builtin_shufflevector(z, z, 0, 2, 4, 6, 8, 10, 12, 14);
 }
 
 INLINE void deviations_of(widener widen, size_t size, const uint8_t *rows, uint32_t tokens, uint32_t dim, const uint8_t *lo,
                           const uint8_t *hi, const uint8_t *ahead, size_t ahead_stride, float *out) {
     scales by;
     scale_by(widen, size, lo, hi, dim, &by);
+    const bool wide = size == sizeof(float);
+    const f32x32 halves = {splat(shift), splat(shift)};
     const size_t stride = dim * size;
     const uint32_t tail = dim % block;
     const float mean = 1.0f / (float)dim, unbiased = dim > 1 ? 1.0f / (float)(dim - 1) : 0;
@@ -304,33 +326,31 @@ INLINE void deviations_of(widener widen, size_t size, const uint8_t *rows, uint3
             for (uint32_t r = 0; r < LAGKV_ROWS_AT_ONCE; r++) {
                 uint32_t token = t + first + r; // Beyond the last row the last is done again: its result is never read.
                 row[r] = rows + (token < tokens ? token : tokens - 1) * stride;
-                if (token < tokens)
-                    for (size_t line = 0; line < ahead_stride; line += 64) __builtin_prefetch(ahead + token * ahead_stride + line);
+                if (token < tokens) {
+                    // Into the second level: the first has no room, and waiting for memory would hold up its misses.
+                    const uint8_t *next = ahead + token * ahead_stride;
+                    for (size_t line = 0; line < ahead_stride; line += 64) __builtin_prefetch(next + line, 0, 2);
+                }
             }
             for (uint32_t b = 0; b < dim / block; b++) {
                 const scale s = by.blocks[b];
-                for (uint32_t r = 0; r < LAGKV_ROWS_AT_ONCE; r++) {
-                    f32x32 x = widen(row[r] + b * block * size);
-                    accumulate(x.a, s.lo.a, s.inverse.a, splat(-0.5f), &sum[r], &squares[r]);
-                    accumulate(x.b, s.lo.b, s.inverse.b, splat(-0.5f), &sum[r], &squares[r]);
-                }
+                for (uint32_t r = 0; r < LAGKV_ROWS_AT_ONCE; r++)
+                    accumulate(wide, widen(row[r] + b * block * size), s, halves, &sum[r], &squares[r]);
             }
             for (uint32_t r = 0; tail != 0 && r < LAGKV_ROWS_AT_ONCE; r++) {
                 uint8_t copy[block * 4] = {0};
                 if (dim < block) __builtin_memcpy(copy, row[r], stride);
                 f32x32 x = widen(dim < block ? copy : row[r] + (dim - block) * size);
-                accumulate(x.a, by.tail.lo.a, by.tail.inverse.a, by.tail_shift.a, &sum[r], &squares[r]);
-                accumulate(x.b, by.tail.lo.b, by.tail.inverse.b, by.tail_shift.b, &sum[r], &squares[r]);
+                accumulate(wide, x, by.tail, by.tail_shift, &sum[r], &squares[r]);
             }
             for (uint32_t r = 0; r < LAGKV_ROWS_AT_ONCE; r++) total[first + r] = sum[r], total[4 + first + r] = squares[r];
         }
         f32x8 both = sums(total);
-        f32x4 sum = __builtin_shufflevector(both, both, 0, 2, 4, 6), squares = __builtin_shufflevector(both, both, 1, 3, 5, 7);
+        f32x4 sum = __builtin_shufflevector(both, both, 0, 4, 2, 6), squares = __builtin_shufflevector(both, both, 1, 5, 3, 7);
         f32x4 variance = (squares - sum * sum * mean) * unbiased;
-        for (int i = 0; i < 4; i++) {
-            // Rounding may leave a little less than zero; NaN stays NaN.
-            out[t + i] = sqrtf(variance[i] < 0 ? 0 : variance[i]);
-        }
+        variance = (f32x4)((i32x4)variance & ~(variance < 0)); // Rounding may leave less than zero; NaN stays NaN.
+        variance = __builtin_elementwise_sqrt(variance);
+        __builtin_memcpy(out + t, &variance, sizeof variance);
     }
 }
 
@@ -411,39 +431,59 @@ static uint32_t scores(float *keys, float *values, uint32_t tokens, float value_
 
 // MARK: Selection
 
-INLINE uint32_t rank(const float *scores, uint32_t t) {
-    // The bits of numbers from 0 to +∞ are ordered as the numbers are.
-    uint32_t bits;
-    __builtin_memcpy(&bits, scores + t, sizeof bits);
-    return bits;
+/// Scores as integers: the bits of numbers from 0 to +∞ are ordered as the numbers are.
+INLINE i32x16 ranks(const float *scores) { return (i32x16)loaded(scores); }
+
+INLINE uint32_t reaching(const float *scores, uint32_t whole, i32x16 rest, int32_t threshold) {
+    const i32x16 thresholds = (i32x16){} + threshold;
+    i32x16 count = rest >= thresholds;
+    for (uint32_t t = 0; t < whole; t += 16) count += ranks(scores + t) >= thresholds;
+    return (uint32_t)-__builtin_reduce_add(count);
 }
 
 static void select(const float *scores, uint32_t tokens, uint32_t kept, uint32_t *offsets) {
     if (kept == 0) return;
 
-    // The greatest threshold that at least `kept` ranks reach, by bisection: each step is a count, which vectors do
-    // without a branch. With 128 tokens it takes about 15 of them, less time than moving the tokens about would.
-    uint32_t least = UINT32_MAX, most = 0;
-    for (uint32_t t = 0; t < tokens; t++) {
-        uint32_t r = rank(scores, t);
-        least = r < least ? r : least;
-        most = r > most ? r : most;
+    // Whole vectors, and the rest in one that is filled up with −1, below any score.
+    const uint32_t whole = tokens / 16 * 16;
+    i32x16 rest = (i32x16){} - 1;
+    __builtin_memcpy(&rest, scores + whole, (tokens - whole) * sizeof *scores);
+    i32x16 most = rest;
+    u32x16 least = (u32x16)rest; // Unsigned, −1 is the greatest.
+    for (uint32_t t = 0; t < whole; t += 16) {
+        least = __builtin_elementwise_min(least, (u32x16)ranks(scores + t));
+        most = __builtin_elementwise_max(most, ranks(scores + t));
     }
-    while (least < most) {
-        uint32_t middle = least + (most - least + 1) / 2, reached = 0;
-        for (uint32_t t = 0; t < tokens; t++) reached += rank(scores, t) >= middle;
-        if (reached >= kept) least = middle;
-        else most = middle - 1;
-        if (reached == kept) break;
-    }
-    uint32_t above = 0;
-    for (uint32_t t = 0; t < tokens; t++) above += rank(scores, t) > least;
 
-    uint32_t ties = kept - above, count = 0; // How many of those that are exactly at the threshold fit.
+    // The greatest threshold that at least `kept` ranks reach, by bisection: each step is a count, which needs no branch.
+    // With 128 tokens it takes about ten of them, less time than moving tokens about would.
+    int32_t threshold = (int32_t)__builtin_reduce_min(least), beyond = __builtin_reduce_max(most) + 1;
+    uint32_t at_threshold = tokens;
+    while (at_threshold > kept && beyond - threshold > 1) {
+        int32_t middle = threshold + (beyond - threshold) / 2;
+        uint32_t count = reaching(scores, whole, rest, middle);
+        if (count >= kept) threshold = middle, at_threshold = count;
+        else beyond = middle;
+    }
+
+    uint32_t count = 0;
+    if (at_threshold == kept) {
+        for (uint32_t t = 0; count < kept; t++) {
+            int32_t rank;
+            __builtin_memcpy(&rank, scores + t, sizeof rank);
+            offsets[count] = t;
+            count += rank >= threshold;
+        }
+        return;
+    }
+    // More are equal to the threshold than fit: the earlier ones do.
+    uint32_t ties = kept - reaching(scores, whole, rest, threshold + 1);
     for (uint32_t t = 0; count < kept; t++) {
-        uint32_t r = rank(scores, t), tie = r == least && ties != 0;
+        int32_t rank;
+        __builtin_memcpy(&rank, scores + t, sizeof rank);
+        bool tie = rank == threshold && ties != 0;
         offsets[count] = t;
-        count += (r > least) | tie;
+        count += rank > threshold || tie;
         ties -= tie;
     }
 }

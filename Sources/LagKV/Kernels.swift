@@ -5,7 +5,7 @@ public import CacheModel
 ///
 /// All sets give the same bounds and the same selection, bit for bit. All with fused multiply-add (every one but
 /// `baseline`) give the same scores, bit for bit; `baseline` differs from them by rounding.
-public struct Kernels: Sendable {
+public struct Kernels: Sendable, CustomStringConvertible {
     // Safe: points to a constant of the program.
     private nonisolated(unsafe) let table: UnsafePointer<lagkv_score_kernels>
 
@@ -21,6 +21,7 @@ public struct Kernels: Sendable {
 
     /// "avx512", "avx2", "neon" or "baseline".
     public var name: String { String(cString: table.pointee.name) }
+    public var description: String { name }
 
     /// Writes the least and the greatest finite value of each channel, as elements: what LagKV scales the chunk before
     /// by, and what recall bounds a query's logits with. The order is total (−0 before +0), and exact. A channel without

@@ -16,8 +16,8 @@ internal import Glibc
 /// | TopK | `kept` | the floor(r · L) tokens of the highest score, in temporal order |
 ///
 /// What the paper leaves open: bounds are over finite values. A channel with hi = lo adds nothing (x̂ = 0), nor does one
-/// where they are so close that f32 has no reciprocal of hi − lo (below 2⁻¹²⁸). A token with a value that is not finite is
-/// abnormal, as is one whose σ f32 cannot hold: no softmax sees it, and its score is +∞. Of equal scores the earlier token wins.
+/// whose hi − lo has no reciprocal in f32 (below 2⁻¹²⁸, above f32's greatest). A token with a value that is not finite is
+/// abnormal, as is one whose σ² f32 cannot hold: no softmax sees it, and its score is +∞. Of equal scores the earlier wins.
 public enum Reference {
     /// One score a token: of chunk p, by chunk p+1, for one head.
     public static func scores(
@@ -52,7 +52,8 @@ public enum Reference {
 
     private static func scaled(_ x: Float, lo: Float, hi: Float) -> Double {
         guard x.isFinite else { return .nan }
-        guard (1 / (hi - lo)).isFinite else { return 0 }
+        let inverse = 1 / (hi - lo)
+        guard inverse > 0, inverse.isFinite else { return 0 }
         return (Double(x) - Double(lo)) / (Double(hi) - Double(lo))
     }
 

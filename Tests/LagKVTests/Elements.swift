@@ -1,4 +1,12 @@
 import CacheModel
+import Foundation
+
+/// The seed of this run's random tests, the same for all: LAGKV_SEED runs a failure again.
+let runSeed: UInt64 = {
+    let seed = ProcessInfo.processInfo.environment["LAGKV_SEED"].flatMap { UInt64($0) } ?? .random(in: .min ... .max)
+    print("LAGKV_SEED=\(seed)")
+    return seed
+}()
 
 /// A seeded generator, so that a failure can be run again.
 struct SplitMix64: RandomNumberGenerator {

@@ -66,20 +66,27 @@ struct Head {
         return (scores, tolerance + 4e-7)
     }
 
-    /// How far the largest error of a σ may be from the true one: a variance is a difference of two sums, each of which is
-    /// rounded. A softmax's relative error is its exponent's absolute one.
+    /// How far the largest error of a σ may be from the true one: x̂ carries the rounding of lo / (hi − lo), and the variance
+    /// is a difference of two rounded sums. A softmax's relative error is its exponent's absolute one.
     private static func uncertainty(of rows: [Float], reference: [Float], dim: Int) -> Double {
         let (lo, hi) = Reference.bounds(of: reference, dim: dim)
-        return stride(from: 0, to: rows.count, by: dim).map { row in
-            var (sum, squares) = (0.0, 0.0)
-            for c in 0..<dim where (1 / (hi[c] - lo[c])).isFinite {
-                let y = (Double(rows[row + c]) - Double(lo[c])) / (Double(hi[c]) - Double(lo[c])) - 0.5
+        let live = (0..<dim).filter { hi[$0] > lo[$0] }.map {
+            (channel: $0, lo: Double(lo[$0]), range: Double(hi[$0]) - Double(lo[$0]))
+        }
+        let offset = live.map { $0.lo.magnitude / $0.range }.max() ?? 0
+        let errors = stride(from: 0, to: rows.count, by: dim).map { row -> Double in
+            // A channel that adds nothing is at −½ in every token.
+            let rest = Double(dim - live.count)
+            var (sum, squares) = (-rest / 2, rest / 4)
+            for (channel, lo, range) in live {
+                let y = (Double(rows[row + channel]) - lo) / range - 0.5
                 (sum, squares) = (sum + y, squares + y * y)
             }
             guard squares.isFinite, dim > 1 else { return 0 }
             let error = 16 * Double(Float.ulpOfOne) * squares / Double(dim - 1)
             let variance = max(0, squares - sum * sum / Double(dim)) / Double(dim - 1)
             return min(error.squareRoot(), error / (2 * variance.squareRoot()))
-        }.max()!
+        }
+        return errors.max()! + Double(Float.ulpOfOne) * offset
     }
 }
