@@ -1,0 +1,1 @@
+"""What eviction costs in answers, and what recall gives back: `python -m lagkv.eval --help`."""
