@@ -16,6 +16,7 @@ struct OperationTable {
         var generation: UInt32 = 0
         var continuation: UnsafeContinuation<Int32, Never>?
         var keeping: [AnyObject] = []
+        var isPatient = false
     }
 
     private var slots: [Slot] = []
@@ -26,9 +27,13 @@ struct OperationTable {
     /// Operations whose completion has not been seen.
     var count: Int { slots.count - free.count }
 
-    /// - Parameter keeping: what the kernel works on; it lives until the completion.
+    /// - Parameters:
+    ///   - keeping: what the kernel works on; it lives until the completion.
+    ///   - isPatient: it waits for somebody else, a client or the clock, and may do so for ever.
     /// - Returns: the user data.
-    mutating func add(_ continuation: UnsafeContinuation<Int32, Never>, keeping: [AnyObject]) -> UInt64 {
+    mutating func add(
+        _ continuation: UnsafeContinuation<Int32, Never>, keeping: [AnyObject], isPatient: Bool = false
+    ) -> UInt64 {
         let index: UInt32
         if let recycled = free.popLast() {
             index = recycled
@@ -39,6 +44,7 @@ struct OperationTable {
         }
         slots[Int(index)].continuation = continuation
         slots[Int(index)].keeping = keeping
+        slots[Int(index)].isPatient = isPatient
         return UInt64(slots[Int(index)].generation) << 32 | UInt64(index)
     }
 
@@ -56,11 +62,17 @@ struct OperationTable {
         return continuation
     }
 
-    /// The user data of every operation in flight, or of those that hold on to `object`.
-    func inFlight(holding object: AnyObject? = nil) -> [UInt64] {
+    /// The user data of the operations that wait for somebody else.
+    var patient: [UInt64] { numbers { $0.isPatient } }
+
+    /// The user data of the operations that hold on to `object`.
+    func holding(_ object: AnyObject) -> [UInt64] {
+        numbers { $0.keeping.contains { $0 === object } }
+    }
+
+    private func numbers(where isWanted: (Slot) -> Bool) -> [UInt64] {
         slots.enumerated().compactMap { index, slot in
-            guard slot.continuation != nil else { return nil }
-            guard object == nil || slot.keeping.contains(where: { $0 === object }) else { return nil }
+            guard slot.continuation != nil, isWanted(slot) else { return nil }
             return UInt64(slot.generation) << 32 | UInt64(index)
         }
     }

@@ -6,7 +6,7 @@ internal import LinuxKit
 extension Reactor {
     /// Waits for the next connection.
     func accept(on listener: RingFile) async throws(KernelError) -> RingFile {
-        let number = try await attempt("accept", keeping: [listener]) { .accept(listener: listener.rawValue) }
+        let number = try await attempt("accept", keeping: [listener], isPatient: true) { .accept(listener: listener.rawValue) }
         return RingFile(Descriptor(owning: number))
     }
 
@@ -16,7 +16,8 @@ extension Reactor {
         from socket: RingFile, into memory: any MemoryRegion, _ range: Range<Int>
     ) async throws(KernelError) -> Int {
         let bytes = memory.pointer(to: range)
-        return Int(try await attempt("recv", keeping: [socket, memory]) { .receive(socket.rawValue, bytes) })
+        return Int(
+            try await attempt("recv", keeping: [socket, memory], isPatient: true) { .receive(socket.rawValue, bytes) })
     }
 
     /// Sends everything; waits while the other side does not read.
@@ -26,7 +27,9 @@ extension Reactor {
     ) async throws(KernelError) {
         let message = OutgoingMessage(bytes, descriptors: descriptors)
         while message.remaining > 0 {
-            let sent = try await attempt("sendmsg", keeping: [socket, message]) { .send(socket.rawValue, message) }
+            let sent = try await attempt("sendmsg", keeping: [socket, message], isPatient: true) {
+                .send(socket.rawValue, message)
+            }
             message.advance(by: Int(sent))
         }
     }
@@ -113,7 +116,7 @@ extension Reactor {
     func sleep(milliseconds: UInt64) async {
         let timeout = RingTimeout(milliseconds: milliseconds)
         // The timeout's completion is ETIME; anything else means that the loop stops.
-        guard await perform(.timeout(timeout), keeping: [timeout]) != -ETIME else { return }
+        guard await perform(.timeout(timeout), keeping: [timeout], isPatient: true) != -ETIME else { return }
         guard !Task.isCancelled else {
             return await withUnsafeContinuation { (_: UnsafeContinuation<Void, Never>) in }
         }
@@ -123,7 +126,10 @@ extension Reactor {
     /// Waits for the next of the signals that `source`, a `SignalDescriptor`, stands for.
     func nextSignal(from source: RingFile) async throws(KernelError) -> Int32 {
         let memory = AlignedBuffer(byteCount: SignalDescriptor.byteCount)
-        _ = try await read(source, at: 0, into: memory, 0..<SignalDescriptor.byteCount)
+        let bytes = memory.pointer(to: 0..<SignalDescriptor.byteCount)
+        try await attempt("read", "signals", keeping: [source, memory], isPatient: true) {
+            .read(source.rawValue, bytes, offset: 0)
+        }
         return memory.withUnsafeBytes(0..<SignalDescriptor.byteCount) { SignalDescriptor.number(in: $0) }
     }
 }
@@ -132,10 +138,11 @@ extension Reactor {
     /// Performs an operation, again when the kernel asks for that.
     @discardableResult
     private func attempt(
-        _ call: String, _ detail: String = "", keeping: [AnyObject], _ operation: () -> RingOperation
+        _ call: String, _ detail: String = "", keeping: [AnyObject], isPatient: Bool = false,
+        _ operation: () -> RingOperation
     ) async throws(KernelError) -> Int32 {
         while true {
-            let result = await perform(operation(), keeping: keeping)
+            let result = await perform(operation(), keeping: keeping, isPatient: isPatient)
             if result >= 0 { return result }
             // EAGAIN: the path changed while openat2 walked it.
             if result == -EINTR || (result == -EAGAIN && call == "openat2") { continue }

@@ -82,15 +82,16 @@ final class Reactor {
         for continuation in woken { continuation.resume() }
     }
 
-    /// Makes `run` return, once what is in flight has ended: what waits for others is cancelled, what the disk does is finished.
+    /// Makes `run` return, once what is in flight has ended: what waits for others is cancelled, what the disk does is
+    /// finished.
     func stop() {
         isStopping = true
-        for number in operations.inFlight() { cancel(number) }
+        for number in operations.patient { cancel(number) }
     }
 
     /// Cancels what is in flight on a file; those who wait get ECANCELED, unless it was done before.
     func cancelOperations(on file: RingFile) {
-        for number in operations.inFlight(holding: file) { cancel(number) }
+        for number in operations.holding(file) { cancel(number) }
     }
 
     private func cancel(_ number: UInt64) {
@@ -101,12 +102,14 @@ final class Reactor {
     }
 
     /// Starts an operation and waits for its completion.
-    /// - Parameter keeping: everything that the operation points to.
+    /// - Parameters:
+    ///   - keeping: everything that the operation points to.
+    ///   - isPatient: it waits for somebody else, so that `stop` has to cancel it.
     /// - Returns: what the system call would have returned, or minus its errno.
-    func perform(_ operation: RingOperation, keeping: [AnyObject]) async -> Int32 {
+    func perform(_ operation: RingOperation, keeping: [AnyObject], isPatient: Bool = false) async -> Int32 {
         guard await roomOnRing(), !isStopping else { return -ECANCELED }
         return await withUnsafeContinuation { continuation in
-            ring.queue(operation, userData: operations.add(continuation, keeping: keeping))
+            ring.queue(operation, userData: operations.add(continuation, keeping: keeping, isPatient: isPatient))
         }
     }
 

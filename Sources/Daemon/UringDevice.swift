@@ -15,6 +15,8 @@ final class UringDevice: Device {
     nonisolated let traits: FilesystemTraits
     let reactor: Reactor
     let compute: any Compute
+    /// Bytes of one request to the kernel; longer transfers take several.
+    nonisolated let transferLimit: Int
     private let root: RingFile
     /// Begins the hidden names of files that would have none on a better filesystem; its number tells this device's from
     /// those that a crash has left.
@@ -28,13 +30,16 @@ final class UringDevice: Device {
     ///   - traits: as `FilesystemTraits.probe` found them.
     ///   - compute: for what the ring cannot do: listing a directory, cutting a file.
     ///   - entropy: for a number that no earlier device of this directory had.
+    ///   - transferLimit: bytes of one request, a multiple of `blockSize`.
     init(
-        root: RingFile, traits: FilesystemTraits, reactor: Reactor, compute: any Compute, entropy: Entropy
+        root: RingFile, traits: FilesystemTraits, reactor: Reactor, compute: any Compute, entropy: Entropy,
+        transferLimit: Int = RingOperation.transferLimit
     ) {
         self.root = root
         self.traits = traits
         self.reactor = reactor
         self.compute = compute
+        self.transferLimit = transferLimit
         hiddenPrefix = Self.hiddenStem + String(entropy.next(), radix: 16) + "-"
     }
 

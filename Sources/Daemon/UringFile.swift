@@ -3,7 +3,7 @@ internal import ChunkStore
 internal import Glibc
 internal import LinuxKit
 
-/// A file of a `UringDevice`. Transfers are cut at 1 GiB, and go on where the kernel left off.
+/// A file of a `UringDevice`. Long transfers take several requests, and go on where the kernel left off.
 @CacheLoop
 final class UringFile: DeviceFile {
     private(set) var size: Int
@@ -34,7 +34,7 @@ final class UringFile: DeviceFile {
         return try await device.reporting("read", path) { () async throws(KernelError) in
             var done = 0
             while done < wanted {
-                let length = min(count - done, RingOperation.transferLimit)
+                let length = min(count - done, device.transferLimit)
                 let begin = bufferOffset + done
                 let read = try await device.reactor.read(file, at: offset + done, into: buffer, begin..<begin + length)
                 done += read
@@ -54,7 +54,7 @@ final class UringFile: DeviceFile {
         try await device.reporting("write", path) { () async throws(KernelError) in
             var done = 0
             while done < end {
-                let length = min(end - done, RingOperation.transferLimit)
+                let length = min(end - done, device.transferLimit)
                 let written = try await device.reactor.write(file, at: done, from: buffer, done..<done + length)
                 size = max(size, done + written)
                 // Cut short: whole blocks count, so that the next write begins with one.

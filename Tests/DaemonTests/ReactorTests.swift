@@ -237,20 +237,24 @@ struct OperationTableTests {
     @Test("a number whose slot was used again names nobody")
     func lateCompletions() async {
         var table = OperationTable()
-        let first = await resumed(&table)
-        let second = await resumed(&table)
+        let first = await resumed(&table, isPatient: true)
+        let second = await resumed(&table, isPatient: false)
         #expect(first != second && UInt32(truncatingIfNeeded: first) == UInt32(truncatingIfNeeded: second))
         #expect(table.remove(first) == nil)
         #expect(table.remove(OperationTable.nobody) == nil)
         #expect(table.count == 0)
     }
 
+    private final class Thing {}
+
     /// Puts an operation in, and ends it.
-    private func resumed(_ table: inout OperationTable) async -> UInt64 {
+    private func resumed(_ table: inout OperationTable, isPatient: Bool) async -> UInt64 {
         var number: UInt64 = 0
         let result = await withUnsafeContinuation { continuation in
-            number = table.add(continuation, keeping: [])
-            #expect(table.count == 1 && table.inFlight() == [number])
+            let (file, stranger) = (Thing(), Thing())
+            number = table.add(continuation, keeping: [file], isPatient: isPatient)
+            #expect(table.count == 1 && table.patient == (isPatient ? [number] : []))
+            #expect(table.holding(file) == [number] && table.holding(stranger) == [])
             table.remove(number)?.resume(returning: 7)
         }
         #expect(result == 7)

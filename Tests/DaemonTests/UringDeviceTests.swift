@@ -11,11 +11,14 @@ struct DevicePlace: Sendable, CustomTestStringConvertible {
     var directory: String
     /// Nil: as probed.
     var traits: FilesystemTraits?
+    /// Small, so that most transfers take several requests.
+    var transferLimit = 64 << 10
     var testDescription: String {
         "\(directory), \(traits.map { "direct \($0.usesDirectIO), unnamed \($0.hasUnnamedFiles)" } ?? "as probed")"
     }
 
     static let all = [
+        DevicePlace(directory: "/var/tmp", transferLimit: RingOperation.transferLimit),
         DevicePlace(directory: "/var/tmp"),
         DevicePlace(directory: "/dev/shm"),
         DevicePlace(directory: "/var/tmp", traits: FilesystemTraits(hasUnnamedFiles: true, usesDirectIO: false)),
@@ -47,7 +50,9 @@ struct UringDeviceTests {
         let root = try Descriptor.directory(path)
         let traits = try place.traits ?? FilesystemTraits.probe(root)
         let entropy = Entropy(SystemRandomNumberGenerator())
-        return UringDevice(root: RingFile(root), traits: traits, reactor: reactor, compute: pool, entropy: entropy)
+        return UringDevice(
+            root: RingFile(root), traits: traits, reactor: reactor, compute: pool, entropy: entropy,
+            transferLimit: place.transferLimit)
     }
 
     /// Bytes that differ from place to place.
