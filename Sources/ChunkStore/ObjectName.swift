@@ -33,6 +33,8 @@ public enum ObjectName: Hashable, Sendable {
         case ("window", 3): self = .window(sealedChunks: Int(numbers[0]), tokens: Int(numbers[1]), sequence: numbers[2])
         default: return nil
         }
+        // "chunk-12-34" is not the file of "chunk-000012-34".
+        guard self.text == text else { return nil }
     }
 
     private static func padded(_ number: Int) -> String {
