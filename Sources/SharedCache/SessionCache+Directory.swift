@@ -15,6 +15,8 @@ extension SessionCache {
             throw CacheError(.alreadyExists, "a session", seen: "“\(newName)”", expected: "a name that is not taken")
         }
         defer { namesBeingMade.remove(key) }
+        // A chunk on its way would be named in a directory that is no longer there.
+        try await drain(session)
         try await store.rename(session.files, owner: session.owner, to: newName)
         sessions[SessionKey(owner: session.owner, name: session.name)] = nil
         session.name = newName
