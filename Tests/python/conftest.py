@@ -116,4 +116,14 @@ def client(daemon: Daemon) -> Iterator[lagkv.Client]:
         yield client
     with daemon.connect() as cleaner:
         for row in cleaner.sessions():
-            cleaner.delete(row.name)
+            delete(cleaner, row.name)
+
+
+def delete(client: lagkv.Client, name: str) -> None:
+    """Delete a session whose writer has hung up; the daemon may not have noticed yet."""
+    for _ in range(1000):
+        try:
+            return client.delete(name)
+        except lagkv.Busy:
+            time.sleep(0.005)
+    client.delete(name)

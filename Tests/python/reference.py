@@ -143,8 +143,9 @@ class Oracle:
     def scores(self, layer: int, chunk: int) -> np.ndarray:
         """[heads, lag]"""
         if (layer, chunk) not in self._scores:
-            here, there = self.chunk(chunk), self.chunk(chunk + 1)
-            k, v = decoded(self.keys[layer], self.dtype), decoded(self.values[layer], self.dtype)
+            both = slice(self.chunk(chunk).start, self.chunk(chunk + 1).stop)
+            k, v = (decoded(a[layer, :, both], self.dtype) for a in (self.keys, self.values))
+            here, there = slice(0, self.lag), slice(self.lag, None)
             self._scores[layer, chunk] = scores(k[:, here], v[:, here], k[:, there], v[:, there], self.value_weight)
         return self._scores[layer, chunk]
 

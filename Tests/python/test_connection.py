@@ -169,6 +169,20 @@ def test_what_the_daemon_says_before_it_hangs_up_is_heard(tmp_path: Path) -> Non
         lagkv.connect(fake.path)
 
 
+def test_an_error_about_the_connection_as_a_whole_is_heard(tmp_path: Path) -> None:
+    def script(peer: Peer) -> None:
+        peer.hello()
+        peer.receive()
+        peer.request = (0, 0)
+        peer.reply(struct.pack("<H", 25) + string("the daemon is stopping") + string("") + string(""), 3)
+
+    with FakeDaemon(tmp_path, script) as fake, lagkv.connect(fake.path) as client:
+        with pytest.raises(lagkv.ConnectionLost, match="shuttingDown"):
+            client.status()
+        with pytest.raises(lagkv.ConnectionLost):
+            client.status()
+
+
 def test_a_request_that_takes_too_long_ends_the_connection(tmp_path: Path) -> None:
     released = threading.Event()
 

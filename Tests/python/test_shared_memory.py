@@ -397,7 +397,7 @@ def test_arrays_outlive_their_session_and_the_last_one_unmaps_it(serve: Serve, f
     for attempt in (lambda: s.tokens, lambda: s.view(0), lambda: s.append(*rows(1)), lambda: s.fork("t"), s.show):
         with pytest.raises(lagkv.SessionGone, match="closed"):
             attempt()
-    del s, attempt
+    attempt = s = None  # type: ignore[assignment]
     gc.collect()
     assert mappings() > before and view.keys[0, 1, 0] == 2 << 4
     del view

@@ -144,7 +144,9 @@ class Connection:
             raise errors.garbled("bytes of a reply", length, f"at most {FRAME_BYTES}")
         if flags & ~(REPLY | ERROR) or not flags & REPLY:
             raise errors.garbled("the flags of a reply", flags, "1 or 3")
-        if (its_verb, its_number) != (verb, number):
+        # An error of no verb and no request is about the connection as a whole.
+        about_all = flags & ERROR and (its_verb, its_number) == (0, 0)
+        if (its_verb, its_number) != (verb, number) and not about_all:
             raise errors.garbled("a reply", f"verb {its_verb}, request {its_number}", f"verb {verb}, request {number}")
         missing = HEADER.size + length - len(data)
         if missing < 0:
