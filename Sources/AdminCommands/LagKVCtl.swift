@@ -18,7 +18,8 @@ public struct LagKVCtl: ParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            StatusCommand.self, SessionCommand.self, MetricsCommand.self,
+            StatusCommand.self, SessionCommand.self, VerifyCommand.self, DoctorCommand.self, MetricsCommand.self,
+            ReplayCommand.self, DemoCommand.self,
         ])
 
     public init() {}

@@ -17,6 +17,8 @@ public final class Session {
     let handle: UInt32
     let layout: SharedLayout
     let slab: MappedFile
+    /// Kept for the kernel's count of the slabs' memory.
+    private let slabDescriptor: Descriptor
     let control: ControlFile
     private var isOpen = true
     /// The writer's plan for the next tokens; readers have none.
@@ -39,6 +41,7 @@ public final class Session {
             let file = try MappedFile(control, writable: false)
             try attachment.layout.check(attachment.row.description, slabBytes: self.slab.byteCount, controlBytes: file.byteCount)
             self.control = try ControlFile(file, attachment.layout)
+            slabDescriptor = slab
         } catch let error as KernelError {
             throw .kernel(error)
         } catch let error as ClientError {
@@ -91,6 +94,13 @@ extension Session {
 
     /// Tokens that survive a kill of the daemon now.
     public var durableTokens: Int { control.durableTokens }
+
+    /// Bytes of memory that the session's keys and values take, as the kernel counts them.
+    public var slabBytesInMemory: Int {
+        get throws(ClientError) {
+            do { return try FileStatus(of: slabDescriptor).allocatedBytes } catch { throw .kernel(error) }
+        }
+    }
 
     /// Changes whenever the layout does; views of an older generation are invalid.
     public var generation: UInt64 { control.generation }

@@ -7,6 +7,13 @@ extension Kernel {
     /// The user that this process acts as.
     public static var effectiveUser: UInt32 { geteuid() }
 
+    /// The running kernel, as uname says it: "6.1.0-28-amd64".
+    public static var release: String {
+        var names = utsname()
+        guard uname(&names) == 0 else { return "" }
+        return withUnsafeBytes(of: names.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    }
+
     /// Raises the limit of open files as far as this process may: each session held open takes a few.
     public static func raiseOpenFileLimit() {
         var limit = rlimit()
@@ -22,7 +29,7 @@ extension Kernel {
             directory += component + "/"
             do {
                 try call("mkdir", directory) { mkdir(directory, mode) }
-            } catch where error.code == EEXIST {
+            } catch  where error.code == EEXIST {
                 continue
             }
         }

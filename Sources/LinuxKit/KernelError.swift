@@ -22,6 +22,9 @@ public struct KernelError: Error, Sendable, Hashable, CustomStringConvertible {
         return text
     }
 
+    /// Whether there is nothing by that name.
+    public var isNotFound: Bool { code == ENOENT }
+
     /// What usually helps, where one thing usually does.
     public var remedy: String? {
         switch code {
