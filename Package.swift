@@ -14,7 +14,6 @@ let strict: [SwiftSetting] = [
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
-let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 let collections = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 
 // Arrows point down only: an import that points up is a type in the wrong room.
@@ -29,7 +28,6 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
-        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     ],
     targets: [
@@ -53,7 +51,7 @@ let package = Package(
         // Leaves: words, the loop's actor, the kernel.
         .target(name: "CacheModel", swiftSettings: strict),
         .target(name: "CacheLoop", dependencies: [collections], swiftSettings: strict),
-        .target(name: "LinuxKit", dependencies: ["CLinux", system], swiftSettings: strict),
+        .target(name: "LinuxKit", dependencies: ["CLinux"], swiftSettings: strict),
 
         // C: the only places that see liburing's and zstd's headers, and the numeric inner loops.
         .target(name: "CLinux", dependencies: ["CUring"]),

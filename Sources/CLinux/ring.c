@@ -26,13 +26,13 @@ static const unsigned mode_flags[] = {
     [CLINUX_RING_DEFERRED] = COMMON_FLAGS | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
 };
 
-struct clinux_ring *clinux_ring_create(unsigned entries, unsigned completions, int *error) {
+struct clinux_ring *clinux_ring_create(unsigned entries, unsigned completions, int best_mode, int *error) {
     struct clinux_ring *ring = malloc(sizeof *ring);
     if (!ring) {
         *error = ENOMEM;
         return NULL;
     }
-    for (ring->mode = CLINUX_RING_DEFERRED;; ring->mode--) {
+    for (ring->mode = best_mode;; ring->mode--) {
         struct io_uring_params params = {.flags = mode_flags[ring->mode], .cq_entries = completions};
         int result = io_uring_queue_init_params(entries, &ring->uring, &params);
         if (result == 0) return ring;

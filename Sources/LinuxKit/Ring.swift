@@ -22,9 +22,14 @@ public struct Ring: ~Copyable, @unchecked Sendable {
     /// - Parameters:
     ///   - entries: operations that can be queued between two submissions; a power of two, at most 32,768.
     ///   - completions: completions that can wait to be reaped before the kernel has to store them elsewhere.
-    public init(entries: UInt32 = 256, completions: UInt32 = 4_096) throws(RingUnavailable) {
+    ///   - bestMode: the mode to try first; an older kernel gives an earlier one.
+    public init(
+        entries: UInt32 = 256, completions: UInt32 = 4_096, bestMode: Mode = .deferred
+    ) throws(RingUnavailable) {
         var code: Int32 = 0
-        guard let ring = clinux_ring_create(entries, completions, &code) else { throw RingUnavailable(code: code) }
+        guard let ring = clinux_ring_create(entries, completions, bestMode.rawValue, &code) else {
+            throw RingUnavailable(code: code)
+        }
         if let missing = clinux_ring_missing(ring) {
             clinux_ring_free(ring)
             throw RingUnavailable(missingOperation: String(cString: missing))

@@ -17,9 +17,9 @@ struct ReactorTests {
         return (try await reactor.accept(on: listener), client)
     }
 
-    @Test("work that comes from other threads wakes the loop, and none is forgotten")
-    func wakeUps() async throws {
-        let sum = try await withLoop { reactor in
+    @Test("work that comes from other threads wakes the loop, and none is forgotten", arguments: Ring.Mode.allCases)
+    func wakeUps(mode: Ring.Mode) async throws {
+        let sum = try await withLoop(mode: mode) { reactor in
             let total = Counter()
             await withTaskGroup(of: Void.self) { group in
                 for _ in 0..<8 {
@@ -111,9 +111,9 @@ struct ReactorTests {
         }
     }
 
-    @Test("far more operations than the ring has room for are all carried out")
-    func fullRing() async throws {
-        let done = try await withLoop(entries: 4) { reactor in
+    @Test("far more operations than the ring has room for are all carried out", arguments: Ring.Mode.allCases)
+    func fullRing(mode: Ring.Mode) async throws {
+        let done = try await withLoop(entries: 4, mode: mode) { reactor in
             let file = try await reactor.open("null", in: RingFile(try .directory("/dev")), .existing)
             let tasks = (0..<1_000).map { _ in
                 CacheLoop.start { try await reactor.read(file, at: 0, into: AlignedBuffer(byteCount: 1), 0..<64) }

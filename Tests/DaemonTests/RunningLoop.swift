@@ -7,10 +7,10 @@ import LoopTesting
 
 /// Runs the loop on a thread of its own for as long as `body` takes.
 func withLoop<Value: Sendable>(
-    entries: UInt32 = 64, _ body: @escaping @CacheLoop @Sendable (Reactor) async throws -> Value
+    entries: UInt32 = 64, mode: Ring.Mode = .deferred, _ body: @escaping @CacheLoop @Sendable (Reactor) async throws -> Value
 ) async throws -> Value {
     try await LoopTurns.withTurn {
-        let reactor = try Reactor(ring: Ring(entries: entries))
+        let reactor = try Reactor(ring: Ring(entries: entries, bestMode: mode))
         let thread = KernelThread(name: "loop") {
             do { try reactor.run() } catch { fatalError("the loop ended: \(error)") }
         }

@@ -12,7 +12,9 @@ struct MemoryTests {
         #expect(error.description.hasPrefix("open /x: EMFILE (Too many open files); try: raise"))
     }
 
-    @Test("a buffer is zero, aligned, and rounded up to blocks", arguments: [1, 4_095, 4_096, 4_097, 1 << 20, 2 << 20, (5 << 20) + 1])
+    @Test(
+        "a buffer is zero, aligned, and rounded up to blocks",
+        arguments: [1, 4_095, 4_096, 4_097, 1 << 20, 2 << 20, (5 << 20) + 1])
     func buffer(byteCount: Int) {
         let buffer = AlignedBuffer(byteCount: byteCount)
         #expect(buffer.byteCount == (byteCount + 4_095) / 4_096 * 4_096)

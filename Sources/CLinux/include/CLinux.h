@@ -82,8 +82,9 @@ struct clinux_completion {
 /// How the ring delivers completions: what the kernel allowed, the best first.
 enum { CLINUX_RING_DEFERRED = 2, CLINUX_RING_COOPERATIVE = 1, CLINUX_RING_PLAIN = 0 };
 
-/// A ring that is not enabled yet. NULL and a positive errno in `*error` where the kernel refuses.
-struct clinux_ring *clinux_ring_create(unsigned entries, unsigned completions, int *error);
+/// A ring that is not enabled yet, in `best_mode` or, where the kernel does not know it, in the next that it knows. NULL and a
+/// positive errno in `*error` where the kernel refuses.
+struct clinux_ring *clinux_ring_create(unsigned entries, unsigned completions, int best_mode, int *error);
 void clinux_ring_free(struct clinux_ring *ring);
 /// One of the CLINUX_RING_ modes.
 int clinux_ring_mode(const struct clinux_ring *ring);
