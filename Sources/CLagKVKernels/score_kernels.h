@@ -62,10 +62,11 @@ INLINE f32x32 widen_bf16(const uint8_t *from) {
     return (f32x32){(f32x16)(pairs << 16), (f32x16)(pairs & 0xffff0000)};
 }
 
-typedef uint8_t u8x16 __attribute__((vector_size(16)));
-typedef int8_t i8x16 __attribute__((vector_size(16)));
+typedef int8_t i8x32 __attribute__((vector_size(32)));
+typedef uint8_t u8x32 __attribute__((vector_size(32)));
+typedef int16_t i16x32 __attribute__((vector_size(64)));
+typedef uint16_t u16x32 __attribute__((vector_size(64)));
 typedef uint16_t u16x16 __attribute__((vector_size(32)));
-typedef int16_t i16x16 __attribute__((vector_size(32)));
 
 INLINE f32x16 half_to_float(u16x16 bits) {
 #if LAGKV_HALF
@@ -81,38 +82,34 @@ INLINE f32x16 half_to_float(u16x16 bits) {
 #endif
 }
 
-INLINE f32x32 widen_f16(const uint8_t *from) {
-    u16x16 a, b;
-    __builtin_memcpy(&a, from, sizeof a);
-    __builtin_memcpy(&b, from + sizeof a, sizeof b);
+INLINE f32x32 halves_to_floats(u16x32 bits) {
+    u16x16 a = __builtin_shufflevector(bits, bits, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    u16x16 b = __builtin_shufflevector(bits, bits, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31);
     return (f32x32){half_to_float(a), half_to_float(b)};
 }
 
-INLINE f32x16 e5m2_to_float(u8x16 bits) {
-    // An e5m2 is the upper half of a f16.
-    return half_to_float(__builtin_convertvector(bits, u16x16) << 8);
-}
-
-INLINE f32x16 e4m3_to_float(i8x16 bits) {
-    // Sign-extended and moved 7 bits up, e4m3's fields are f16's, but for a bias that is less by 8 and the copy of the sign
-    // in bit 14. The one NaN (all ones) becomes f16's.
-    i16x16 wide = __builtin_convertvector(bits, i16x16);
-    i16x16 nan = ((wide & 0x7f) == 0x7f) & 0x7c00;
-    return half_to_float((u16x16)(((wide << 7) & (int16_t)0xbf80) | nan)) * 256;
+INLINE f32x32 widen_f16(const uint8_t *from) {
+    u16x32 bits;
+    __builtin_memcpy(&bits, from, sizeof bits);
+    return halves_to_floats(bits);
 }
 
 INLINE f32x32 widen_e5m2(const uint8_t *from) {
-    u8x16 a, b;
-    __builtin_memcpy(&a, from, sizeof a);
-    __builtin_memcpy(&b, from + sizeof a, sizeof b);
-    return (f32x32){e5m2_to_float(a), e5m2_to_float(b)};
+    // An e5m2 is the upper half of a f16.
+    u8x32 bits;
+    __builtin_memcpy(&bits, from, sizeof bits);
+    return halves_to_floats(__builtin_convertvector(bits, u16x32) << 8);
 }
 
 INLINE f32x32 widen_e4m3(const uint8_t *from) {
-    i8x16 a, b;
-    __builtin_memcpy(&a, from, sizeof a);
-    __builtin_memcpy(&b, from + sizeof a, sizeof b);
-    return (f32x32){e4m3_to_float(a), e4m3_to_float(b)};
+    // Sign-extended and moved 7 bits up, e4m3's fields are f16's, but for the copy of the sign in bit 14 and for a bias that
+    // is less by 8. So all numbers are 2⁻⁸ of what they should be, bounds too, and x̂ is what it should be. The one NaN (all
+    // ones) becomes f16's.
+    i8x32 bits;
+    __builtin_memcpy(&bits, from, sizeof bits);
+    i16x32 wide = __builtin_convertvector(bits, i16x32);
+    i16x32 nan = ((wide & 0x7f) == 0x7f) & 0x7c00;
+    return halves_to_floats((u16x32)(((wide << 7) & (int16_t)0xbf80) | nan));
 }
 
 // MARK: Bounds

@@ -41,7 +41,8 @@ public struct ChunkScorer: ~Copyable {
     /// A token with a value that is not finite, in its key or its value, or whose σ f32 cannot hold, is *abnormal*: no
     /// softmax sees it, and it stays before any other.
     ///
-    /// Costs one read of all four; about half the speed of memory on AVX-512 with 16-bit elements.
+    /// Costs one read of all four. With AVX-512 and 16-bit elements a thread does this at half the speed at which it can
+    /// read memory, given `ahead`; at four tenths without.
     /// - Parameters:
     ///   - keys, values: chunk p, `[L, keyDim]` and `[L, valueDim]`, each contiguous, aligned to nothing.
     ///   - nextKeys, nextValues: chunk p+1, likewise.
