@@ -15,21 +15,21 @@ struct Golden {
 
     struct Header: Decodable {
         var shape: [Int]
-        var data_offsets: [Int]
+        var dataOffsets: [Int]
     }
 
     struct Description: Decodable {
         struct Row: Decodable {
             var sink: Int
             var lag: Int
-            var keep_ratio: Double
-            var value_weight: Double
-            var kept_per_chunk: Int
-            var chunks_sealed: Int
+            var keepRatio: Double
+            var valueWeight: Double
+            var keptPerChunk: Int
+            var chunksSealed: Int
         }
         var layers: [Int]
-        var kv_heads: Int
-        var head_dim: Int
+        var kvHeads: Int
+        var headDim: Int
         var tokens: Int
         var policies: [Row]
     }
@@ -39,17 +39,19 @@ struct Golden {
 
     init() throws {
         let folder = Bundle.module.bundleURL.appending(path: "Golden")
-        description = try JSONDecoder().decode(
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        description = try decoder.decode(
             Description.self, from: Data(contentsOf: folder.appending(path: "smollm2_kv.json")))
 
         // safetensors: u64 length of the header, the header in JSON, the tensors.
         let file = try Data(contentsOf: folder.appending(path: "smollm2_kv.safetensors"))
         let length = Int(file.withUnsafeBytes { $0.loadUnaligned(as: UInt64.self) })
         let body = file.dropFirst(8 + length)
-        let headers = try JSONDecoder().decode([String: Header].self, from: file.dropFirst(8).prefix(length))
+        let headers = try decoder.decode([String: Header].self, from: file.dropFirst(8).prefix(length))
         tensors = headers.mapValues { header in
-            let from = body.startIndex + header.data_offsets[0]
-            return Tensor(shape: header.shape, bytes: Data(body[from..<body.startIndex + header.data_offsets[1]]))
+            let from = body.startIndex + header.dataOffsets[0]
+            return Tensor(shape: header.shape, bytes: Data(body[from..<body.startIndex + header.dataOffsets[1]]))
         }
     }
 

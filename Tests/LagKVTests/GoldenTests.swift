@@ -9,27 +9,27 @@ struct GoldenTests {
         let golden = try Golden()
         var (swapped, kept, worst) = (0, 0, 0.0)
         for (index, row) in golden.description.policies.enumerated() {
-            let policy = try Policy(sink: row.sink, lag: row.lag, keepRatio: row.keep_ratio, valueWeight: row.value_weight)
-            #expect(policy.keptPerChunk == row.kept_per_chunk)
-            #expect(policy.sealedChunks(tokens: golden.description.tokens) == row.chunks_sealed)
+            let policy = try Policy(sink: row.sink, lag: row.lag, keepRatio: row.keepRatio, valueWeight: row.valueWeight)
+            #expect(policy.keptPerChunk == row.keptPerChunk)
+            #expect(policy.sealedChunks(tokens: golden.description.tokens) == row.chunksSealed)
             for layer in golden.description.layers {
                 let scores = golden.tensors["policy\(index).layer\(layer).score"]!.elements(of: Float.self)
                 let positions = golden.tensors["policy\(index).layer\(layer).kept"]!.elements(of: Int32.self)
-                for number in 0..<golden.description.kv_heads {
-                    let dim = golden.description.head_dim
+                for number in 0..<golden.description.kvHeads {
+                    let dim = golden.description.headDim
                     let head = Head(
                         element: .bfloat16, keyDim: dim, valueDim: dim, keys: golden.head(number, of: "layer\(layer).k"),
                         values: golden.head(number, of: "layer\(layer).v"))
-                    for chunk in 0..<row.chunks_sealed {
-                        let at = number * row.chunks_sealed + chunk
+                    for chunk in 0..<row.chunksSealed {
+                        let at = number * row.chunksSealed + chunk
                         let expectedScores = scores[at * row.lag..<(at + 1) * row.lag].map { Double($0) }
                         let first = policy.firstPosition(ofChunk: chunk)
-                        let expected = positions[at * row.kept_per_chunk..<(at + 1) * row.kept_per_chunk].map { Int($0) - first }
+                        let expected = positions[at * row.keptPerChunk..<(at + 1) * row.keptPerChunk].map { Int($0) - first }
                         let result = head.seal(chunk, policy: policy, kernels: kernels)
                         let seen = result.kept.map(Int.init)
 
                         #expect(result.abnormal == 0)
-                        #expect(seen == seen.sorted() && Set(seen).count == row.kept_per_chunk)
+                        #expect(seen == seen.sorted() && Set(seen).count == row.keptPerChunk)
                         for (score, expected) in zip(result.scores, expectedScores) {
                             worst = max(worst, abs(Double(score) - expected) / expected)
                         }
