@@ -172,9 +172,10 @@ class PrunedLayer(DynamicLayer):
         self.keys, self.values = (x.gather(2, index.expand(-1, -1, -1, x.shape[3])) for x in (self.keys, self.values))
         self.positions = self.positions.gather(1, rows)
 
-    def choose(self, queries: torch.Tensor, scaling: float) -> None:
-        """For methods of the whole prompt: keeps as much as LagKV would, by these queries [query_heads, tokens, dim]."""
-        budget = self._policy.resident(self.tokens)
+    def choose(self, queries: torch.Tensor, scaling: float, extra: int) -> None:
+        """For methods of the whole prompt: keeps as much as LagKV would and `extra` rows, by these queries [query_heads,
+        tokens, dim]."""
+        budget = self._policy.resident(self.tokens) + extra
         if self._choose and budget < self.tokens:
             self.keep(self._choose(self.keys[0], queries, scaling, budget))
 
@@ -185,6 +186,6 @@ class Pruned(transformers.Cache):
     def __init__(self, layers: int, method: str, policy: Policy) -> None:
         super().__init__(layers=[PrunedLayer(method, policy) for _ in range(layers)])
 
-    def settle(self, queries: list[torch.Tensor], scaling: float) -> None:
+    def settle(self, queries: list[torch.Tensor], scaling: float, extra: int = 0) -> None:
         for layer, of_layer in zip(self.layers, queries):
-            layer.choose(of_layer, scaling)
+            layer.choose(of_layer, scaling, extra)

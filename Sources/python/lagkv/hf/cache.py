@@ -173,6 +173,16 @@ class LagKVCache(transformers.Cache):
         sequence.session.fork(name, tokens)
         return LagKVCache.open(self._client, self._model, name, recall=sequence.recall)
 
+    def adopt(self, past: transformers.Cache, ids: torch.Tensor, queries: dict[int, torch.Tensor] | None = None) -> None:
+        """Appends what was computed elsewhere: the keys and values of `past`, which holds the tokens `ids` [1, n] and nothing
+        else. queries, by the model's layer, [query heads, some, dim]: the last ones of a turn that ends here; what they want
+        is recalled at once."""
+        sequence = self._alone("adopt")
+        if len(self._held) < len(self.layers):
+            raise ValueError("adopt: the model has layers that no session holds; compute the prompt with this cache instead")
+        sequence.adopt([(layer.keys[0], layer.values[0]) for layer in past.layers], _numbers(ids).reshape(-1), queries or {})
+        self.columns = sequence.tokens
+
     # Recall.
 
     def recall_now(self) -> None:

@@ -62,7 +62,7 @@ class SharedRows:
     def commit(self, ids: np.ndarray | None) -> None:
         """Makes the new tokens the session's. ids [m], None where they are not known."""
         if self._held is not None:
-            _append(self._session, self._held, ids)
+            append(self._session, self._held, ids)
         else:
             if ids is not None:
                 self._session.window_ids(self._incoming)[:] = ids
@@ -108,7 +108,7 @@ class DeviceRows:
     def commit(self, ids: np.ndarray | None) -> None:
         session, first = self._session, self._session.tokens
         generation = session.generation
-        _append(session, self._held, ids)
+        append(session, self._held, ids)
         self._held = {}
         for index, layer in enumerate(self._layers):
             layer.count(first, session.tokens)
@@ -183,8 +183,8 @@ class _DeviceLayer:
         self.start, self.recalled = rows.start, recalled
 
 
-def _append(session, held: dict[int, tuple[torch.Tensor, torch.Tensor]], ids: np.ndarray | None) -> None:
-    """Appends what a call held back: all layers in one copy to the host."""
+def append(session, held: dict[int, tuple[torch.Tensor, torch.Tensor]], ids: np.ndarray | None) -> None:
+    """Appends keys and values [heads, n, dim] of every layer of the session: all layers in one copy to the host."""
     keys, values = (torch.stack([held[layer][part] for layer in sorted(held)]).cpu() for part in (0, 1))
     if keys.dtype == torch.bfloat16:
         keys, values = keys.view(torch.uint16), values.view(torch.uint16)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from .recall import Recall, rank
-from .rows import DeviceRows, SharedRows
+from .rows import DeviceRows, SharedRows, append
 
 
 class Sequence:
@@ -92,6 +92,17 @@ class Sequence:
         """The call failed: nothing of it stays."""
         self._rows.abandon()
         self.incoming, self._ranking = 0, False
+
+    def adopt(self, layers: list[tuple[torch.Tensor, torch.Tensor]], ids: np.ndarray, queries: dict[int, torch.Tensor]) -> None:
+        """Appends all layers' keys and values [heads, n, dim] that were computed elsewhere, and recalls by their last queries."""
+        append(self.session, dict(enumerate(layers)), ids)
+        self._rows.rearranged()
+        if self.recall.chunks:
+            for model_layer, of_layer in queries.items():
+                layer, n = self._place[model_layer], self.recall.queries
+                if layer in self._evicting:
+                    self._last_queries[layer] = (of_layer[:, -n:], of_layer.shape[-1] ** -0.5)
+            self.recall_now()
 
     # Recall.
 

@@ -1,0 +1,162 @@
+"""LongBench (arXiv 2308.14508) from a local copy: its JSON lines, its prompts, its metrics.
+
+A line is {"input": …, "context": …, "answers": [...], "dataset": …, "all_classes": [...] or null, "_id": …}.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import pathlib
+import re
+import string
+from collections.abc import Callable
+
+_QA = "Answer the question based on the given passages. Only give me the answer and do not output any other words."
+
+# The English data sets: prompt, longest answer in tokens, metric.
+PROMPTS: dict[str, tuple[str, int, str]] = {
+    "narrativeqa": (
+        "You are given a story, which can be either a novel or a movie script, and a question. Answer the question asconcisely as you "
+        "can, using a single phrase if possible. Do not provide any explanation.\n\nStory: {context}\n\nNow, answer the question based on "
+        "the story asconcisely as you can, using a single phrase if possible. Do not provide any explanation.\n\nQuestion: {input}\n\nAnswer:",
+        128, "f1",
+    ),
+    "qasper": (
+        'You are given a scientific article and a question. Answer the question as concisely as you can, using a single phrase or sentence '
+        'if possible. If the question cannot be answered based on the information in the article, write "unanswerable". If the question is '
+        'a yes/no question, answer "yes", "no", or "unanswerable". Do not provide any explanation.\n\nArticle: {context}\n\n Answer the '
+        'question based on the above article as concisely as you can, using a single phrase or sentence if possible. If the question cannot '
+        'be answered based on the information in the article, write "unanswerable". If the question is a yes/no question, answer "yes", '
+        '"no", or "unanswerable". Do not provide any explanation.\n\nQuestion: {input}\n\nAnswer:',
+        128, "f1",
+    ),
+    "multifieldqa_en": (
+        "Read the following text and answer briefly.\n\n{context}\n\nNow, answer the following question based on the above text, only give me "
+        "the answer and do not output any other words.\n\nQuestion: {input}\nAnswer:",
+        64, "f1",
+    ),
+    "hotpotqa": (_QA + "\n\nThe following are given passages.\n{context}\n\n" + _QA + "\n\nQuestion: {input}\nAnswer:", 32, "f1"),
+    "2wikimqa": (_QA + "\n\nThe following are given passages.\n{context}\n\n" + _QA + "\n\nQuestion: {input}\nAnswer:", 32, "f1"),
+    "musique": (_QA + "\n\nThe following are given passages.\n{context}\n\n" + _QA + "\n\nQuestion: {input}\nAnswer:", 32, "f1"),
+    "gov_report": (
+        "You are given a report by a government agency. Write a one-page summary of the report.\n\nReport:\n{context}\n\nNow, write a one-page "
+        "summary of the report.\n\nSummary:",
+        512, "rouge_l",
+    ),
+    "qmsum": (
+        "You are given a meeting transcript and a query containing a question or instruction. Answer the query in one or more sentences.\n\n"
+        "Transcript:\n{context}\n\nNow, answer the query based on the above meeting transcript in one or more sentences.\n\nQuery: {input}\n"
+        "Answer:",
+        512, "rouge_l",
+    ),
+    "multi_news": (
+        "You are given several news passages. Write a one-page summary of all news. \n\nNews:\n{context}\n\nNow, write a one-page summary of all "
+        "the news.\n\nSummary:",
+        512, "rouge_l",
+    ),
+    "trec": ("Please determine the type of the question below. Here are some examples of questions.\n\n{context}\n{input}", 64, "accuracy"),
+    "triviaqa": (
+        "Answer the question based on the given passage. Only give me the answer and do not output any other words. The following are some "
+        "examples.\n\n{context}\n\n{input}",
+        32, "f1",
+    ),
+    "samsum": ("Summarize the dialogue into a few short sentences. The following are some examples.\n\n{context}\n\n{input}", 128, "rouge_l"),
+    "passage_count": (
+        "There are some paragraphs below sourced from Wikipedia. Some of them may be duplicates. Please carefully read these paragraphs and "
+        "determine how many unique paragraphs there are after removing duplicates. In other words, how many non-repeating paragraphs are there "
+        "in total?\n\n{context}\n\nPlease enter the final count of unique paragraphs after removing duplicates. The output format should only "
+        "contain the number, such as 1, 2, 3, and so on.\n\nThe final answer is: ",
+        32, "count",
+    ),
+    "passage_retrieval_en": (
+        "Here are 30 paragraphs from Wikipedia, along with an abstract. Please determine which paragraph the abstract is from.\n\n{context}\n\n"
+        "The following is an abstract.\n\n{input}\n\nPlease enter the number of the paragraph that the abstract is from. The answer format must "
+        'be like "Paragraph 1", "Paragraph 2", etc.\n\nThe answer is: ',
+        32, "retrieval",
+    ),
+}  # fmt: skip
+
+# Few-shot sets, whose answers end with their first line.
+_ONE_LINE = ("trec", "triviaqa", "samsum")
+
+
+def read(path: pathlib.Path) -> list[dict]:
+    """The samples of one file. Raises ValueError naming the line that is not one."""
+    samples = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            sample = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}:{number}: not JSON: {error}") from None
+        missing = {"input", "context", "answers", "dataset"} - set(sample)
+        if missing:
+            raise ValueError(f"{path}:{number}: not a LongBench sample: no {', '.join(sorted(missing))}")
+        if sample["dataset"] not in PROMPTS:
+            raise ValueError(f"{path}:{number}: data set {sample['dataset']!r}; there are {', '.join(PROMPTS)}")
+        samples.append(sample)
+    return samples
+
+
+def prompt_ids(tokenizer, sample: dict, tokens: int) -> list[int]:
+    """The prompt, cut in the middle where it is longer than the model may see, as LongBench does."""
+    text = PROMPTS[sample["dataset"]][0].format(context=sample["context"], input=sample["input"])
+    ids = tokenizer(text).input_ids
+    if len(ids) > tokens:
+        ids = ids[: tokens // 2] + ids[len(ids) - (tokens - tokens // 2) :]
+    return ids
+
+
+def score(sample: dict, said: str) -> float:
+    """The best of the data set's metric over the sample's right answers, 0 to 1."""
+    if sample["dataset"] in _ONE_LINE:
+        said = said.lstrip("\n").split("\n")[0]
+    metric = METRICS[PROMPTS[sample["dataset"]][2]]
+    return max(metric(said, right, sample.get("all_classes") or []) for right in sample["answers"])
+
+
+def _words(text: str) -> list[str]:
+    """Lower case, without punctuation and articles: SQuAD's way of comparing."""
+    text = "".join(c for c in text.lower() if c not in string.punctuation)
+    return re.sub(r"\b(a|an|the)\b", " ", text).split()
+
+
+def f1(said: str, right: str, classes: list[str]) -> float:
+    said, right = _words(said), _words(right)
+    common = sum((collections.Counter(said) & collections.Counter(right)).values())
+    return 2 * common / (len(said) + len(right)) if common else 0.0
+
+
+def rouge_l(said: str, right: str, classes: list[str]) -> float:
+    """F1 of the longest common subsequence of words."""
+    said, right = said.split(), right.split()
+    row = [0] * (len(right) + 1)
+    for word in said:
+        diagonal = 0
+        for column, other in enumerate(right, 1):
+            diagonal, row[column] = row[column], diagonal + 1 if word == other else max(row[column], row[column - 1])
+    return 2 * row[-1] / (len(said) + len(right)) if row[-1] else 0.0
+
+
+def accuracy(said: str, right: str, classes: list[str]) -> float:
+    """Right if the class is named; less where others are named too. A class within the right one's name does not count."""
+    named = [each for each in classes if each in said and not (each in right and each != right)]
+    return 1 / len(named) if right in named else 0.0
+
+
+def count(said: str, right: str, classes: list[str]) -> float:
+    """The share of the numbers said that are the right one."""
+    numbers = re.findall(r"\d+", said)
+    return numbers.count(right.strip()) / len(numbers) if numbers else 0.0
+
+
+def retrieval(said: str, right: str, classes: list[str]) -> float:
+    number = re.search(r"Paragraph (\d+)", right)
+    return count(said, number[1], classes) if number else 0.0
+
+
+METRICS: dict[str, Callable[[str, str, list[str]], float]] = {
+    "f1": f1, "rouge_l": rouge_l, "accuracy": accuracy, "count": count, "retrieval": retrieval,
+}  # fmt: skip
