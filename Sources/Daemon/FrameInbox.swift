@@ -25,6 +25,9 @@ struct FrameInbox {
         let available = bytes.count - start
         guard available >= FrameHeader.byteCount else { return nil }
         let header = try FrameHeader(parsing: bytes.span.bytes.extracting(start..<start + FrameHeader.byteCount))
+        guard header.flags.isEmpty else {
+            throw CacheError(.badFrame, "flags of a request", seen: "\(header.flags.rawValue)", expected: "0")
+        }
         let end = start + FrameHeader.byteCount + header.length
         guard end <= bytes.count else { return nil }
         defer { start = end }
