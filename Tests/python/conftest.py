@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 with contextlib.suppress(ImportError):
     import lagkv  # an installed one comes first
@@ -119,11 +121,21 @@ def client(daemon: Daemon) -> Iterator[lagkv.Client]:
             delete(cleaner, row.name)
 
 
-def delete(client: lagkv.Client, name: str) -> None:
-    """Delete a session whose writer has hung up; the daemon may not have noticed yet."""
+def _once_free(action: Callable[[], T]) -> T:
+    """What ``action`` returns once the daemon has noticed that the session's last writer is gone."""
     for _ in range(1000):
         try:
-            return client.delete(name)
+            return action()
         except lagkv.Busy:
             time.sleep(0.005)
-    client.delete(name)
+    return action()
+
+
+def delete(client: lagkv.Client, name: str) -> None:
+    """Delete a session whose writer has just hung up."""
+    _once_free(lambda: client.delete(name))
+
+
+def opened(client: lagkv.Client, name: str) -> lagkv.Session:
+    """Open a session for writing whose writer has just hung up."""
+    return _once_free(lambda: client.open(name, write=True))

@@ -10,7 +10,7 @@ import lagkv
 import numpy as np
 import pytest
 import reference
-from conftest import Daemon
+from conftest import Daemon, opened
 
 DTYPES = list(reference.STORAGE)
 
@@ -307,12 +307,7 @@ def test_there_is_one_writer_and_its_lease_ends_with_its_connection(client: lagk
         client.close()
         with pytest.raises(lagkv.ConnectionLost):
             s.sync()
-        for _ in range(1000):
-            try:
-                writer = other.open("s", write=True)
-                break
-            except lagkv.Busy:
-                pass
+        writer = opened(other, "s")
         check(writer, oracle)
         append(writer, oracle, 60, seed=2)
         check(writer, oracle)
