@@ -92,6 +92,8 @@ struct SealJob: Sendable {
         let next = rows.upperBound..<rows.upperBound + policy.lag
         var lo = control.mutableBytes(layout.lowerBounds(layer: layer, chunk: chunk + 1, head: head))
         var hi = control.mutableBytes(layout.upperBounds(layer: layer, chunk: chunk + 1, head: head))
+        // What comes next in memory: the chunk after, as long as this run seals it too.
+        let ahead = chunk + 1 < first + staged.count ? next.upperBound..<next.upperBound + policy.lag : next.upperBound..<next.upperBound
         var kept = [UInt32](repeating: 0, count: policy.keptPerChunk)
         var keptSpan = kept.mutableSpan
         abnormal += scorer.select(
@@ -99,7 +101,7 @@ struct SealJob: Sendable {
             values: slab.bytes(layout.values(layer: layer, head: head, rows: rows)),
             nextKeys: slab.bytes(layout.keys(layer: layer, head: head, rows: next)),
             nextValues: slab.bytes(layout.values(layer: layer, head: head, rows: next)),
-            kept: &keptSpan, lo: &lo, hi: &hi)
+            ahead: slab.bytes(layout.keys(layer: layer, head: head, rows: ahead)), kept: &keptSpan, lo: &lo, hi: &hi)
         return kept
     }
 

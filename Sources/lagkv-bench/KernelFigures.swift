@@ -36,7 +36,7 @@ struct KernelFigures {
                     var hi = highest.mutableBytes(0..<geometry.keyBytes)
                     _ = scorer.select(
                         keys: keys.bytes(own), values: values.bytes(own), nextKeys: keys.bytes(next), nextValues: values.bytes(next),
-                        kept: &keptSpan, lo: &lo, hi: &hi)
+                        ahead: keys.bytes(next.upperBound..<min(next.upperBound + chunkBytes, (row + 1) * headBytes)), kept: &keptSpan, lo: &lo, hi: &hi)
                 }
             }
         }

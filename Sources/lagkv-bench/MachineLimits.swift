@@ -117,7 +117,8 @@ struct MachineLimits {
 func consume<Value>(_ value: Value) {}
 
 extension AlignedBuffer {
-    /// The sum of its words: reading all of it, and nothing else.
+    /// The sum of its words: reading all of it, and nothing else. Not inlined, for a loop around it must not be done once.
+    @inline(never)
     func sum() -> UInt64 {
         withUnsafeBytes(0..<byteCount) { bytes in
             bytes.withMemoryRebound(to: SIMD8<UInt64>.self) { words in
