@@ -36,7 +36,7 @@ public struct Configuration: Sendable {
         }
         guard problems.isEmpty else { throw ConfigurationError(problems) }
         return Self(
-            settings: settings, file: file?.path, warnings: unknownVariables(surroundings), origins: origins, flags: flags,
+            settings: settings, file: file?.path, warnings: misspelledVariables(surroundings), origins: origins, flags: flags,
             fileFlag: fileFlag)
     }
 
@@ -73,14 +73,18 @@ public struct Configuration: Sendable {
         return nil
     }
 
-    /// Variables that look like ours. They are no error, for other programs may use the same prefix.
-    private static func unknownVariables(_ surroundings: Surroundings) -> [String] {
+    /// Variables that are almost ours. They are no error, for other programs may use the same prefix.
+    private static func misspelledVariables(_ surroundings: Surroundings) -> [String] {
         let known = Set(ConfigurationKey.all.map(\.environmentVariable))
-        return surroundings.environment.keys.filter { $0.hasPrefix("LAGKVD_") && !known.contains($0) }.sorted().map {
+        return surroundings.environment.keys.filter { $0.hasPrefix("LAGKVD_") && !known.contains($0) }.sorted().compactMap {
             let name = $0.dropFirst("LAGKVD_".count).lowercased().map { $0 == "_" ? "-" : String($0) }.joined()
-            return "$\($0) configures nothing; perhaps $\(ConfigurationKey.nearest(to: name).environmentVariable) was meant"
+            let (key, edits) = ConfigurationKey.nearest(to: name)
+            guard edits <= editsOfMisspelling else { return nil }
+            return "$\($0) configures nothing; perhaps $\(key.environmentVariable) was meant"
         }
     }
+
+    private static let editsOfMisspelling = 3
 }
 
 // MARK: - Reload

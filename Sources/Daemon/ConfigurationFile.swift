@@ -42,7 +42,7 @@ struct ConfigurationFile {
         let key = String(Self.trimmed(content[..<equals]))
         guard ConfigurationKey.named(key) != nil else {
             throw Refused(
-                message: "unknown key", seen: "“\(key)”", expected: "perhaps “\(ConfigurationKey.nearest(to: key).name)”")
+                message: "unknown key", seen: "“\(key)”", expected: "perhaps “\(ConfigurationKey.nearest(to: key).key.name)”")
         }
         if let first = lines[key] {
             throw Refused(

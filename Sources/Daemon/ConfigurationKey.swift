@@ -85,9 +85,9 @@ struct ConfigurationKey: Sendable {
     static func named(_ name: String) -> ConfigurationKey? { all.first { $0.name == name } }
 
     /// The key whose name is the fewest edits away from `name`: what was probably meant.
-    static func nearest(to name: String) -> ConfigurationKey {
-        let distances = all.map { ($0, editDistance($0.name, name)) }
-        return distances.dropFirst().reduce(distances[0]) { $1.1 < $0.1 ? $1 : $0 }.0
+    static func nearest(to name: String) -> (key: ConfigurationKey, edits: Int) {
+        let distances = all.map { (key: $0, edits: editDistance($0.name, name)) }
+        return distances.dropFirst().reduce(distances[0]) { $1.edits < $0.edits ? $1 : $0 }
     }
 }
 

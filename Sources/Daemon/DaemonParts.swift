@@ -46,6 +46,11 @@ struct DaemonParts: Sendable {
         }
         do throws(KernelError) {
             try Kernel.makeDirectories(for: settings.socket, mode: 0o700)
+            // Clients trust the path: below /tmp somebody may have been there first.
+            let directory = settings.socket.prefix(upTo: settings.socket.lastIndex(of: "/") ?? settings.socket.startIndex)
+            if let stranger = try Kernel.stranger(inDirectory: directory + "/") {
+                throw KernelError(call: "bind", detail: "\(settings.socket) (\(stranger))", code: EPERM)
+            }
             return RingFile(try UnixSocket.listen(at: settings.socket, mode: UInt32(settings.socketMode)).takeDescriptor())
         } catch where error.code == EADDRINUSE {
             throw CannotStart(.socketInUse, "\(error)", remedy: "stop the other daemon, or choose another socket=")

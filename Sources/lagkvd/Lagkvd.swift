@@ -1,6 +1,6 @@
 internal import ArgumentParser
 internal import Daemon
-internal import Foundation
+internal import FoundationEssentials
 internal import LinuxKit
 internal import Logging
 
@@ -41,6 +41,7 @@ struct Lagkvd: ParsableCommand {
         if checkConfig { return print(configuration) }
         try start(configuration)
     }
+
     private func start(_ configuration: Configuration) throws {
         let level = LoggingLevel(configuration.settings.logLevel)
         let style = LoggingHandler.Style(environment: ProcessInfo.processInfo.environment)

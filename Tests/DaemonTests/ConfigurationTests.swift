@@ -1,5 +1,6 @@
 import ArgumentParser
 import Daemon
+import FoundationEssentials
 import Logging
 import Testing
 
@@ -174,9 +175,9 @@ struct ConfigurationTests {
         #expect(throws: ConfigurationError.self) { try Configuration.load(["workers": "1"], file: "/c", in: here) }
     }
 
-    @Test("a variable that looks like ours but is not gives a warning with the nearest one")
+    @Test("a variable that is almost ours gives a warning with the one that was meant")
     func unknownVariable() throws {
-        let here = machine(["HOME": "/h", "LAGKVD_WORKER": "1"])
+        let here = machine(["HOME": "/h", "LAGKVD_WORKER": "1", "LAGKVD_BIN": "/b"])
         #expect(
             try Configuration.load([:], file: nil, in: here).warnings == [
                 "$LAGKVD_WORKER configures nothing; perhaps $LAGKVD_WORKERS was meant"
@@ -211,5 +212,14 @@ struct ConfigurationTests {
         }
         #expect(keys.count == 11)
         for key in keys { #expect(try ConfigurationFlags.parse(["--\(key)", "x"]).given == [key: "x"]) }
+    }
+
+    @Test("the README has the table of keys, and the table of exit statuses")
+    func readme() throws {
+        let readme = try String(
+            contentsOf: URL(filePath: #filePath).appending(path: "../../../README.md").standardized, encoding: .utf8)
+        #expect(
+            readme.contains(Configuration.reference), "replace the table by what lagkvd --print-configuration-reference prints")
+        for status in ExitStatus.allCases { #expect(readme.contains("| \(status.rawValue) | \(status.reason) |")) }
     }
 }

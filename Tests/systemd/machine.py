@@ -140,3 +140,10 @@ class Machine:
         if self.process.poll() is None:
             os.kill(self.init, 9)
             self.process.wait(timeout=30)
+
+
+if __name__ == "__main__":
+    if reason := why_not():
+        print(f"No root is made: {reason}")
+    else:
+        build_root()
