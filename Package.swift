@@ -67,6 +67,10 @@ let package = Package(
         .testTarget(name: "CacheLoopTests", dependencies: ["CacheLoop", "LoopTesting"], swiftSettings: strict),
         .testTarget(name: "DaemonTests", dependencies: ["Daemon", "ChunkStore", "CacheLoop", "LinuxKit", "LoopTesting", argumentParser, logging], swiftSettings: strict),
         .testTarget(
+            name: "AdminCommandsTests",
+            dependencies: ["AdminCommands", "LagKVClient", "Safetensors", "WireProtocol", "CacheModel", "LinuxKit", "TestDaemon", "lagkvd", "lagkvctl"],
+            swiftSettings: strict),
+        .testTarget(
             name: "LagKVClientTests", dependencies: ["LagKVClient", "WireProtocol", "CacheModel", "LinuxKit", "TestDaemon", "lagkvd"],
             swiftSettings: strict),
         .testTarget(name: "LinuxKitTests", dependencies: ["LinuxKit"], swiftSettings: strict),
