@@ -31,19 +31,20 @@ def attend(module, query, key, value, attention_mask, dropout=0.0, scaling=None,
     if kwargs.get("softcap") is not None:
         raise ValueError('soft-capped logits need an attention that "lagkv" does not have yet')
     if len(sequences) == 1 and sequences[0].incoming == query.shape[2]:
-        return _attend_one(module, sequences[0], query, dropout, scaling), None
+        return _attend_one(module, sequences[0], query, key, value, dropout, scaling), None
     # Independent sessions hold different numbers of rows: one after the other, without padding what lies in shared memory.
     output = query.new_zeros(query.shape[0], query.shape[2], query.shape[1], cache.geometry.value_dim)
     for index, sequence in enumerate(sequences):
         if m := sequence.incoming:
-            output[index, -m:] = _attend_one(module, sequence, query[index : index + 1, :, -m:], dropout, scaling)[0]
+            view = sequence.view(module.layer_idx)
+            output[index, -m:] = _attend_one(module, sequence, query[index : index + 1, :, -m:], *(x[None] for x in view), dropout, scaling)[0]
     return output, None
 
 
-def _attend_one(module, sequence, query, dropout, scaling):
+def _attend_one(module, sequence, query, key, value, dropout, scaling):
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    key, value = sequence.attended(module.layer_idx, query[0], scaling)
-    key, value = key[None], value[None]
+    if sequence.asked(module.layer_idx, query[0], scaling):
+        key, value = (x[None] for x in sequence.view(module.layer_idx))
     m, past = query.shape[2], key.shape[2] - query.shape[2]
     mask = None if m == 1 or past == 0 else _causal(m, past, query.device)
     if mask is not None and query.device.type == "cpu":

@@ -45,15 +45,16 @@ class SharedRows:
             return
         slab_keys, slab_values = self._slabs[layer]
         end = self._session.extent(layer).stop
-        slab_keys[:, end : end + self._incoming] = keys
-        slab_values[:, end : end + self._incoming] = values
+        slab_keys.narrow(1, end, self._incoming).copy_(keys)
+        slab_values.narrow(1, end, self._incoming).copy_(values)
 
     def view(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The hot view of one layer, recalled rows first, and the new tokens that were written to it."""
         keys, values = self._slabs[layer]
         rows = self._session.extent(layer)
         if self._held is None:
-            return keys[:, rows.start : rows.stop + self._incoming], values[:, rows.start : rows.stop + self._incoming]
+            length = rows.stop - rows.start + self._incoming
+            return keys.narrow(1, rows.start, length), values.narrow(1, rows.start, length)
         if rows.start == rows.stop:
             return self._held[layer]
         new_keys, new_values = self._held[layer]

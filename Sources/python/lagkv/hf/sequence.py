@@ -60,16 +60,21 @@ class Sequence:
         """Everything resident of one layer, [heads, n, dim]: recalled rows, the hot view, the new tokens."""
         return self._rows.view(self._place[model_layer])
 
-    def attended(self, model_layer: int, queries: torch.Tensor, scaling: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """What queries [query heads, m, dim] of one layer shall see: when a turn begins, with what they recall."""
+    def asked(self, model_layer: int, queries: torch.Tensor, scaling: float) -> bool:
+        """Queries [query heads, m, dim] of one layer are about to attend. True if a turn begins and they recalled something:
+        then what is resident is more than it was."""
+        if not self._ranking and not self.recall.refresh:
+            return False
         layer = self._place[model_layer]
-        if layer in self._evicting and (self._ranking or self.recall.refresh):
-            self._remember(layer, queries, scaling)
-            if self._ranking and self.session.sealed_chunks:
-                self.session.recall_layers({layer: self._choice(layer)})
-                self._recalled = True
-                self._rows.rearranged()
-        return self._rows.view(layer)
+        if layer not in self._evicting:
+            return False
+        self._remember(layer, queries, scaling)
+        if not self._ranking or not self.session.sealed_chunks:
+            return False
+        self.session.recall_layers({layer: self._choice(layer)})
+        self._recalled = True
+        self._rows.rearranged()
+        return True
 
     def commit(self, ids: np.ndarray | None) -> None:
         """The call is done: its tokens are the session's, and chunks may have been sealed."""
