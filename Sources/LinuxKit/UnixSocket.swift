@@ -54,19 +54,28 @@ extension UnixSocket {
         return socket
     }
 
-    /// Removes the socket at `path` if nobody answers there.
+    /// Removes the socket at `path` if nobody listens there.
+    ///
+    /// A daemon that was killed seems to listen for a little longer: its ring holds the socket until the kernel has dismantled
+    /// it, after the process is gone. So what answers is asked again before it counts as alive.
     private static func removeStale(_ path: String) throws(KernelError) {
         var status = stat()
         try Kernel.call("lstat", path) { lstat(path, &status) }
         guard status.st_mode & S_IFMT == S_IFSOCK else { throw KernelError(call: "bind", detail: path, code: EEXIST) }
-        do {
-            _ = try connect(to: path)
-        } catch let error where error.code == ECONNREFUSED {
-            try Kernel.call("unlink", path) { unlink(path) }
-            return
+        for _ in 0..<attemptsToReachListener {
+            do {
+                _ = try connect(to: path)
+            } catch let error where error.code == ECONNREFUSED {
+                try Kernel.call("unlink", path) { unlink(path) }
+                return
+            }
+            usleep(50_000)
         }
         throw KernelError(call: "bind", detail: "\(path) (another process answers there)", code: EADDRINUSE)
     }
+
+    /// Two seconds in all; a ring is gone in milliseconds, but on a machine that has nothing else to do.
+    private static let attemptsToReachListener = 40
 
     /// Takes over a listening socket that this process was started with (socket activation).
     /// - Throws: ENOTSOCK when it is not a listening Unix stream socket.
