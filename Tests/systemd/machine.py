@@ -119,7 +119,8 @@ class Machine:
         enter = ["nsenter", "-t", str(self.init), "-m", "-p", "-i", "-u", "-C"]
         done = subprocess.run([*enter, *command], capture_output=True, text=True, timeout=120)
         if check and done.returncode != 0:
-            raise AssertionError(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}{done.stderr}\n{self.journal()}")
+            said = f"{done.stdout}{done.stderr}\n{self.journal()}"
+            raise AssertionError(f"{' '.join(command)} ended with {done.returncode}\n{said}")
         return done
 
     def journal(self, *options: str) -> str:

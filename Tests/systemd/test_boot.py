@@ -128,7 +128,8 @@ def test_a_reload_applies_the_file(machine: machines.Machine, story: Story) -> N
 def test_a_bad_file_is_refused_and_the_daemon_goes_on(machine: machines.Machine, story: Story) -> None:
     configure(machine, "memory-bugdet = 1GiB\n")
     assert machine.run("systemctl", "reload", "lagkvd", check=False).returncode != 0
-    assert "/etc/lagkvd/lagkvd.conf:1: unknown key; seen: “memory-bugdet”; expected: perhaps “memory-budget”" in machine.journal()
+    said = "/etc/lagkvd/lagkvd.conf:1: unknown key; seen: “memory-bugdet”; expected: perhaps “memory-budget”"
+    assert said in machine.journal()
     with story.connect() as client:
         assert client.status()["memory_budget_bytes"] == str(333 << 20)
     configure(machine, "")
@@ -163,7 +164,8 @@ def test_what_was_sealed_survives_kill_9(machine: machines.Machine, story: Story
         session.sync(window=True)
     before = machine.property("MainPID")
     machine.run("systemctl", "kill", "--signal=SIGKILL", "--kill-whom=main", "lagkvd")
-    wait_until(lambda: machine.property("MainPID") not in (before, "0") and machine.property("ActiveState") == "active", "a new daemon")
+    wait_until(lambda: machine.property("MainPID") not in (before, "0"), "a new daemon")
+    wait_until(lambda: machine.property("ActiveState") == "active", "readiness")
     assert machine.property("NRestarts") == "1"
     with story.connect() as client, client.open("chat", write=True) as session:
         story.check(session)
@@ -203,3 +205,14 @@ def test_the_daemon_had_nothing_to_complain_of(machine: machines.Machine) -> Non
     """A call that the unit forbids, or a thing that is missing, would have been logged as a warning."""
     complaints = machine.run("journalctl", "-q", "-o", "cat", "-p", "warning", "_COMM=lagkvd").stdout
     assert complaints == ""
+
+
+def test_without_io_uring_it_says_so_and_is_not_started_again(machine: machines.Machine) -> None:
+    drop_in = machine.path("/run/systemd/system/lagkvd.service.d")
+    drop_in.mkdir(parents=True)
+    (drop_in / "no-ring.conf").write_text("[Service]\nSystemCallFilter=~io_uring_setup\n")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", "lagkvd", check=False)
+    wait_until(lambda: machine.property("ActiveState") == "failed", "the failure")
+    assert (machine.property("ExecMainStatus"), machine.property("NRestarts")) == ("71", "0")
+    assert "a seccomp filter forbids it" in machine.journal("-p", "crit")

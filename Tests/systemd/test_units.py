@@ -28,7 +28,8 @@ def root(tmp_path: Path) -> Path:
 
 def analyze(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(
-        ["systemd-analyze", *map(str, arguments)], capture_output=True, text=True, env={"SYSTEMD_COLORS": "0", "PATH": "/usr/bin:/bin"})
+        ["systemd-analyze", *map(str, arguments)],
+        capture_output=True, text=True, env={"SYSTEMD_COLORS": "0", "PATH": "/usr/bin:/bin"})
 
 
 @needs_systemd
