@@ -36,6 +36,34 @@ def test_a_token_that_is_not_finite_is_kept_first_and_no_softmax_sees_it() -> No
     assert with_it[:2] == pytest.approx(reference.scores(k[:2], k[:2], k[:2], k[:2], 1.0))
 
 
+def test_the_oracle_notices_a_wrong_token_a_wrong_order_and_a_wrong_bit() -> None:
+    oracle = reference.Oracle(1, 2, 8, 8, "bfloat16", 3, 16, 0.25)
+    random = np.random.default_rng(1)
+    k, v = (reference.encoded(random.standard_normal((1, 2, 60, 8)).astype(np.float32), "bfloat16") for _ in range(2))
+    oracle.append(k, v, None)
+    assert oracle.sealed == 2
+    chosen = [np.sort(np.argsort(-oracle.scores(0, chunk), -1)[:, :4]) + oracle.chunk(chunk).start for chunk in range(2)]
+    ends = [np.tile(np.arange(first, end), (2, 1)) for first, end in ((0, 3), (35, 60))]
+    right = np.concatenate([ends[0], *chosen, ends[1]], 1)
+
+    def check(positions: np.ndarray, flip: int = 0) -> None:
+        rows = [np.stack([a[0, head, positions[head]] for head in range(2)]) for a in (k, v)]
+        rows[1][1, 5, 7] ^= flip
+        oracle._verified = {}
+        oracle.check_view(0, *rows, positions)
+
+    check(right)
+    with pytest.raises(AssertionError):
+        check(right, flip=1)
+    worst = oracle.scores(0, 1)[1].argmin() + oracle.chunk(1).start
+    swapped, unordered, shorter = right.copy(), right.copy(), right[:, :-1]
+    swapped[1, 7:11] = np.sort(np.append(right[1, 8:11], worst))
+    unordered[0, 3:5] = right[0, 4:2:-1]
+    for wrong in (swapped, unordered, shorter):
+        with pytest.raises(AssertionError):
+            check(wrong)
+
+
 def _golden() -> Path | None:
     places = [os.environ.get("LAGKV_GOLDEN"), Path(__file__).parents[1] / "LagKVTests", Path(__file__).parents[2] / ".cache"]
     for place in filter(None, places):
