@@ -58,7 +58,9 @@ final class DaemonLife {
     private func describeSurroundings() {
         let traits = parts.stateDirectory.traits
         log.info("lagkvd \(DaemonVersion.text), state in \(settings.stateDirectory), \(settings.workers) workers")
-        if !traits.usesDirectIO { log.notice("O_DIRECT is not used below \(settings.stateDirectory): \(traits.remarks.joined(separator: "; "))") }
+        log.info("configuration from \(configuration.file ?? "flags, environment and defaults: there is no file")")
+        for warning in configuration.warnings { log.warning("\(warning)") }
+        for remark in traits.remarks { log.notice("\(settings.stateDirectory): \(remark)") }
         log.info("budgets: memory \(settings.memoryBudget) bytes, disk \(settings.diskBudget) bytes, staging \(settings.staging) bytes")
     }
 

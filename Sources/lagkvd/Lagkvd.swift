@@ -37,9 +37,9 @@ struct Lagkvd: ParsableCommand {
             StandardError.write("lagkvd: the configuration has errors\n\(error)\n")
             throw ExitCode(ExitStatus.configuration.rawValue)
         }
+        guard checkConfig else { return try start(configuration) }
         for warning in configuration.warnings { StandardError.write("warning: \(warning)\n") }
-        if checkConfig { return print(configuration) }
-        try start(configuration)
+        print(configuration)
     }
 
     private func start(_ configuration: Configuration) throws {
