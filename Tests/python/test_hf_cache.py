@@ -27,7 +27,7 @@ def llama(seed: int = 0, dtype=torch.float32):
     torch.manual_seed(seed)
     config = transformers.LlamaConfig(
         vocab_size=128, hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
-        max_position_embeddings=2048, initializer_range=0.3, eos_token_id=None, bos_token_id=None, pad_token_id=0,
+        max_position_embeddings=8192, initializer_range=0.3, eos_token_id=None, bos_token_id=None, pad_token_id=0,
     )  # fmt: skip
     return transformers.LlamaForCausalLM(config).to(dtype).eval()
 
@@ -177,6 +177,31 @@ def test_a_session_resumes_after_both_ends_were_killed(make_daemon, model):
         cache = LagKVCache.open(client, model, "broken", recall=1)
         assert cache.get_seq_length() == 150
         assert torch.equal(answer(model, torch.cat((ids, question), 1), cache)[0], expected)
+
+
+def test_a_long_conversation_survives_the_death_of_engine_and_daemon_between_its_turns(make_daemon, model):
+    """Each turn in a life of its own, as far as a test can: new connection, new cache, a daemon that was killed before."""
+
+    def turn(cache, number):
+        ids = torch.cat((torch.from_numpy(cache.session.ids.astype(np.int64))[None], prompt(1000, seed=100 + number)), 1)
+        return answer(model, ids, cache, new=12)[0]
+
+    policy = dict(sink=16, lag=128, keep_ratio=0.125, capacity=8192)
+    daemon = make_daemon()
+    with daemon.connect() as client:
+        cache = LagKVCache.create(client, model, "whole", recall=1, **policy)
+        whole = [turn(cache, number) for number in range(6)]
+        assert cache.session.tokens > 6000
+        LagKVCache.create(client, model, "killed", **policy).close()
+    killed = []
+    for number in range(6):
+        with daemon.connect() as client:
+            cache = LagKVCache.open(client, model, "killed", recall=1)
+            killed.append(turn(cache, number))
+            cache.session.sync(window=True)
+            daemon.stop(signal.SIGKILL)
+        daemon.start()
+    assert torch.equal(torch.cat(killed), torch.cat(whole))
 
 
 def test_a_turn_recalls_whole_chunks_and_the_next_lets_them_go(client, model):

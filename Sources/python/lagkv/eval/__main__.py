@@ -3,6 +3,7 @@
     python -m lagkv.eval passkey --digits 8 64 --tokens 2048 --question inside --methods full lagkv lagkv+2 h2o --n 40
     python -m lagkv.eval nll --tokens 2048 --methods full lagkv lagkv+2
     python -m lagkv.eval longbench --data FILE.jsonl --methods full lagkv
+    python -m lagkv.eval speed                # parity with DynamicCache, tokens a second, the price of recall
     python -m lagkv.eval report
 
 Methods full, lagkv and lagkv+M (M recalled chunks a turn) run through a daemon ($LAGKVD_SOCKET, or --socket); lagkv-torch,
@@ -23,7 +24,7 @@ import torch
 import lagkv
 from lagkv import capture, models
 
-from . import longbench, methods, results
+from . import longbench, methods, results, speed
 from .tasks import TASKS
 
 
@@ -164,7 +165,18 @@ def kept_map(run: Run) -> None:
             print(path)
 
 
-JOBS = {**dict.fromkeys(TASKS, retrieve), "nll": likelihood, "longbench": long_documents, "map": kept_map}
+def costs(run: Run) -> None:
+    """speed: parity over --n prompts, decoding after each of --tokens, and one recall after the first of them."""
+    options, parts = run.options, (run.client, run.model, run.tokenizer)
+    print(speed.parity(*parts, options.n, max(options.tokens), options.text))
+    for row in speed.speeds(*parts, options.tokens, options.text):
+        print(f"{row['context']:>6,} tokens  {row['cache']:<16}{row['tokens_per_second']:8.1f} tokens/s")
+    cost = speed.recall_cost(*parts, options.tokens[0], options.text)
+    cold = "only root can tell" if cost["cold_ms"] is None else f"{cost['cold_ms']:.1f} ms"
+    print(f"recall of {cost['chunks']} chunks of all layers and heads, {cost['bytes']:,} B: warm {cost['warm_ms']:.1f} ms, cold {cold}")
+
+
+JOBS = {**dict.fromkeys(TASKS, retrieve), "nll": likelihood, "longbench": long_documents, "map": kept_map, "speed": costs}
 
 
 def main() -> int:
@@ -193,7 +205,7 @@ def main() -> int:
     except (ValueError, OSError, lagkv.LagKVError, models.ModelError) as error:
         print(f"lagkv.eval: {error}", file=sys.stderr)
         return 1
-    if options.task != "map":
+    if options.task not in ("map", "speed"):
         print(results.markdown(row for row in run.results.cells() if row["task"] == options.task or options.task == "longbench"))
     return 0
 
