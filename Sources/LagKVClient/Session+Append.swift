@@ -77,6 +77,9 @@ extension Session {
         return min(granted, wanted)
     }
 
+    /// Bytes of one head from which on a system call that takes their pages at once is cheaper than a fault for each page.
+    private static let prefaultBytes = 64 << 10
+
     /// Bytes to write between two commits where the daemon grants as much.
     private static let pieceBytes = 32 << 20
 
@@ -84,19 +87,30 @@ extension Session {
     private func copy(_ keys: RawSpan, _ values: RawSpan, rows: Range<Int>, of count: Int) throws(ClientError) {
         let geometry = description.geometry
         for layer in 0..<geometry.layers {
+            let isFresh = try reach(layer: layer, tokens: rows.count)
             for head in 0..<geometry.heads {
                 let first = (layer * geometry.heads + head) * count + rows.lowerBound
                 try copy(
                     keys.extracting(first * geometry.keyBytes..<(first + rows.count) * geometry.keyBytes),
-                    to: keyRange(layer: layer, head: head, tokens: rows.count))
+                    to: keyRange(layer: layer, head: head, tokens: rows.count), isFresh: isFresh)
                 try copy(
                     values.extracting(first * geometry.valueBytes..<(first + rows.count) * geometry.valueBytes),
-                    to: valueRange(layer: layer, head: head, tokens: rows.count))
+                    to: valueRange(layer: layer, head: head, tokens: rows.count), isFresh: isFresh)
             }
         }
     }
 
-    private func copy(_ source: RawSpan, to range: Range<Int>) {
+    /// Notes how far the rows of a layer have been written.
+    /// - Returns: whether most of the next `tokens` rows never were, so that their pages have yet to be taken.
+    private func reach(layer: Int, tokens: Int) throws(ClientError) -> Bool {
+        let end = try windowRow(layer: layer, head: 0, tokens: tokens) + tokens
+        let fresh = end - reached[layer]
+        reached[layer] = max(reached[layer], end)
+        return fresh > tokens / 2
+    }
+
+    private func copy(_ source: RawSpan, to range: Range<Int>, isFresh: Bool) {
+        if isFresh, range.count >= Self.prefaultBytes { slab.prefault(range) }
         slab.withUnsafeMutableBytes(range) { target in
             source.withUnsafeBytes { target.copyMemory(from: $0) }
         }
