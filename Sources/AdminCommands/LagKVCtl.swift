@@ -8,8 +8,8 @@ public struct LagKVCtl: ParsableCommand {
         commandName: "lagkvctl",
         abstract: "Looks after lagkvd and its sessions.",
         discussion: """
-            The daemon is looked for at --socket, else at $LAGKVD_SOCKET, else at $XDG_RUNTIME_DIR/lagkvd.sock and \
-            /run/lagkvd/lagkvd.sock. Commands that read take --json, for programs; its keys are stable.
+            The daemon is looked for at --socket, else at $LAGKVD_SOCKET, else at lagkvd.sock in \
+            $XDG_RUNTIME_DIR (without it, /tmp/lagkvd-UID) and /run/lagkvd. Commands that read take --json, for programs; its keys are stable.
 
             Completion: lagkvctl --generate-completion-script bash (or zsh, fish), to be put where the shell looks for it.
 

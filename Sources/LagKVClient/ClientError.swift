@@ -29,7 +29,6 @@ public enum ClientError: Error, Sendable, Hashable, CustomStringConvertible {
         switch self {
         case .unreachable(let attempts):
             "no lagkvd answers: " + attempts.map { "\($0.error)" }.joined(separator: "; ")
-                + (attempts.isEmpty ? "neither LAGKVD_SOCKET nor XDG_RUNTIME_DIR is set" : "")
         case .connectionLost(let why): "the connection to lagkvd is lost: \(why)"
         case .refused(let error): "\(error)"
         case .badReply(let error): "lagkvd answered out of protocol: \(error)"

@@ -32,7 +32,7 @@ def connect(path: str | os.PathLike[str] | None = None, *, timeout: float | None
     """Connect to a daemon.
 
     Args:
-        path: its socket; without one ``$LAGKVD_SOCKET``, else ``$XDG_RUNTIME_DIR/lagkvd.sock``, else
+        path: its socket; without one ``$LAGKVD_SOCKET``, else ``$XDG_RUNTIME_DIR/lagkvd.sock`` (or ``/tmp/lagkvd-UID/lagkvd.sock``), else
             ``/run/lagkvd/lagkvd.sock``.
         timeout: seconds after which a request is given up, and the connection with it. Without one it waits.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import os
 import socket
+import stat
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -25,8 +26,21 @@ def default_paths() -> list[str]:
     named = os.environ.get("LAGKVD_SOCKET")
     if named:
         return [named]
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return [*([f"{runtime}/lagkvd.sock"] if runtime else []), "/run/lagkvd/lagkvd.sock"]
+    system = "/run/lagkvd/lagkvd.sock"
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if runtime.startswith("/"):
+        return [f"{runtime}/lagkvd.sock", system]
+    temporary = f"/tmp/lagkvd-{os.geteuid()}"
+    return [f"{temporary}/lagkvd.sock", system] if _is_own_directory(temporary) else [system]
+
+
+def _is_own_directory(path: str) -> bool:
+    """Whether it is this user's: anybody can make a directory in ``/tmp``."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
 
 
 class Connection:
