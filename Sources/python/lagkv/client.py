@@ -32,8 +32,8 @@ def connect(path: str | os.PathLike[str] | None = None, *, timeout: float | None
     """Connect to a daemon.
 
     Args:
-        path: its socket; without one ``$LAGKVD_SOCKET``, else ``$XDG_RUNTIME_DIR/lagkvd.sock`` (or ``/tmp/lagkvd-UID/lagkvd.sock``), else
-            ``/run/lagkvd/lagkvd.sock``.
+        path: its socket; without one ``$LAGKVD_SOCKET``, else ``lagkvd.sock`` in ``$XDG_RUNTIME_DIR`` (where that is not set,
+            in ``/tmp/lagkvd-UID``), else ``/run/lagkvd/lagkvd.sock``.
         timeout: seconds after which a request is given up, and the connection with it. Without one it waits.
 
     Raises:
