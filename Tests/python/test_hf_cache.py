@@ -253,7 +253,7 @@ def test_a_copy_on_a_device_computes_the_same(client, device):
 
     copied, shared = run("copied", True), run("shared", device == "cuda")
     assert torch.equal(copied[0], shared[0])
-    assert all(np.array_equal(a, b) for a, b in zip(copied[1], shared[1]))
+    assert all(np.array_equal(a, b) for a, b in zip(copied[1], shared[1], strict=True))
 
 
 def test_layers_with_windows_stay_with_transformers_and_come_back_with_the_ids(client):
@@ -315,7 +315,10 @@ def test_errors_say_what_was_wrong(client, model):
         other = llama(seed=1)
         other.model(ids, past_key_values=transformers.DynamicCache())
         other.model.layers[0].self_attn(
-            torch.zeros(1, 1, 64), position_embeddings=(torch.ones(1, 1, 16), torch.zeros(1, 1, 16)), attention_mask=None, past_key_values=cache
+            torch.zeros(1, 1, 64),
+            position_embeddings=(torch.ones(1, 1, 16), torch.zeros(1, 1, 16)),
+            attention_mask=None,
+            past_key_values=cache,
         )
     with pytest.raises(lagkv.LagKVError) as mismatch:
         LagKVCache.open(client, llama(seed=1), "errors")

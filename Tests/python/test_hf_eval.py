@@ -20,7 +20,9 @@ class Words:
         return type("Encoding", (), {"input_ids": text.split()})
 
 
-@pytest.mark.parametrize("said, right, expected", [("The Eiffel Tower!", "eiffel tower", 1.0), ("in Paris", "Paris, France", 0.5), ("no", "yes", 0.0)])
+@pytest.mark.parametrize(
+    "said, right, expected", [("The Eiffel Tower!", "eiffel tower", 1.0), ("in Paris", "Paris, France", 0.5), ("no", "yes", 0.0)]
+)
 def test_f1_compares_words_without_articles_and_punctuation(said, right, expected):
     assert longbench.f1(said, right, []) == expected
 
@@ -46,7 +48,13 @@ def test_numbers_are_found_in_what_was_said():
 
 def test_longbench_reads_its_own_format_and_names_a_wrong_line(tmp_path):
     path = tmp_path / "hotpotqa.jsonl"
-    good = {"input": "Who?", "context": "Ada wrote it.", "answers": ["Ada", "Ada Lovelace"], "dataset": "hotpotqa", "all_classes": None}
+    good = {
+        "input": "Who?",
+        "context": "Ada wrote it.",
+        "answers": ["Ada", "Ada Lovelace"],
+        "dataset": "hotpotqa",
+        "all_classes": None,
+    }
     path.write_text(json.dumps(good) + "\n")
     (sample,) = longbench.read(path)
     assert longbench.score(sample, " Ada\n") == 1

@@ -62,7 +62,9 @@ def main() -> int:
     from lagkv import models
 
     parser = argparse.ArgumentParser(prog="python -m lagkv.capture", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--model", default="smollm2", help="one of `python -m lagkv.models`, a directory, or a hub name (default: smollm2)")
+    parser.add_argument(
+        "--model", default="smollm2", help="one of `python -m lagkv.models`, a directory, or a hub name (default: smollm2)"
+    )
     parser.add_argument("--tokens", type=int, default=2048, help="tokens to capture (default: 2048)")
     parser.add_argument("--text", metavar="FILE", help="English text (default: Debian's licences)")
     parser.add_argument("--output", metavar="FILE.safetensors", required=True)
@@ -84,7 +86,9 @@ def main() -> int:
     output.parent.mkdir(parents=True, exist_ok=True)
     safetensors.torch.save_file(tensors, output, {"model": arguments.model, "tokens": str(arguments.tokens)})
     heads, _, dim = layers[0][0].shape
-    print(f"{output}: {len(layers)} layers of {heads} heads, {arguments.tokens:,} tokens of {dim}, {output.stat().st_size:,} bytes")
+    print(
+        f"{output}: {len(layers)} layers of {heads} heads, {arguments.tokens:,} tokens of {dim}, {output.stat().st_size:,} bytes"
+    )
     return 0
 
 

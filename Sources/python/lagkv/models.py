@@ -131,7 +131,9 @@ def _convert(gguf: pathlib.Path, output: pathlib.Path) -> None:
     # The output matrix is the input embedding where they are tied: it may be missing, nothing else may.
     missing = [key for key in outcome.missing_keys if key != "lm_head.weight"]
     if missing or outcome.unexpected_keys:
-        raise ModelError(f"{gguf.name} does not fit {type(read).__name__}: missing {missing}, left over {outcome.unexpected_keys}")
+        raise ModelError(
+            f"{gguf.name} does not fit {type(read).__name__}: missing {missing}, left over {outcome.unexpected_keys}"
+        )
     model.tie_weights()
     model.to(torch.bfloat16).save_pretrained(output)
     tokenizer.save_pretrained(output)

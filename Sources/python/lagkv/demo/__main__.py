@@ -78,7 +78,18 @@ class PrivateDaemon:
 
 
 def engine(job: str, daemon: PrivateDaemon, options: argparse.Namespace, *more: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "lagkv.demo.engine", job, "--socket", str(daemon.socket), "--session", SESSION, "--model", options.model]
+    command = [
+        sys.executable,
+        "-m",
+        "lagkv.demo.engine",
+        job,
+        "--socket",
+        str(daemon.socket),
+        "--session",
+        SESSION,
+        "--model",
+        options.model,
+    ]
     return subprocess.Popen([*command, *more], stdout=subprocess.PIPE, text=True)
 
 
@@ -109,9 +120,13 @@ def timed(action):
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lagkv.demo", description=__doc__.split("\n\n")[0])
     parser.add_argument("--daemon", required=True, help="the lagkvd to run")
-    parser.add_argument("--model", default="smollm2", help="one of `python -m lagkv.models`, a directory, or a hub name (default: smollm2)")
+    parser.add_argument(
+        "--model", default="smollm2", help="one of `python -m lagkv.models`, a directory, or a hub name (default: smollm2)"
+    )
     parser.add_argument("--tokens", type=int, default=2048, help="length of the prompt (default: 2048)")
-    parser.add_argument("--keep-ratio", type=float, default=0.125, help="of each sealed chunk, the share that stays in memory (default: 0.125)")
+    parser.add_argument(
+        "--keep-ratio", type=float, default=0.125, help="of each sealed chunk, the share that stays in memory (default: 0.125)"
+    )
     options = parser.parse_args()
 
     models.model_directory(options.model)
@@ -132,7 +147,15 @@ def demonstrate(daemon: PrivateDaemon, options: argparse.Namespace, expected: pa
     show.chapter(f"1  A model computes {options.tokens:,} tokens; each piece of its KV goes into a session as it comes")
     client = daemon.start()
     first = engine(
-        "compute", daemon, options, "--tokens", str(options.tokens), "--keep-ratio", str(options.keep_ratio), "--expected", str(expected)
+        "compute",
+        daemon,
+        options,
+        "--tokens",
+        str(options.tokens),
+        "--keep-ratio",
+        str(options.keep_ratio),
+        "--expected",
+        str(expected),
     )
     for news in told(first):
         if news["kind"] == "tokens":
@@ -141,13 +164,19 @@ def demonstrate(daemon: PrivateDaemon, options: argparse.Namespace, expected: pa
         else:
             break
     show.fact("computing", f"{news['computing']:.2f} s")
-    show.fact("appending, sealing, spilling", f"{news['appending'] * 1e3:.0f} ms", f"and {news['synced'] * 1e3:.0f} ms until all of it was on disk")
+    show.fact(
+        "appending, sealing, spilling",
+        f"{news['appending'] * 1e3:.0f} ms",
+        f"and {news['synced'] * 1e3:.0f} ms until all of it was on disk",
+    )
     row = client.show(SESSION)
     with client.open(SESSION) as reader:
         rows, kept = hot_view(reader)
     raw = sum(tensor.nbytes for tensor in safetensors.torch.load_file(expected).values())
     show.fact("KV, every token", f"{raw:,} B")
-    show.fact("hot view, in memory", f"{kept:,} B", f"{kept / raw:.1%}: sink, window, and {options.keep_ratio:.1%} of each sealed chunk")
+    show.fact(
+        "hot view, in memory", f"{kept:,} B", f"{kept / raw:.1%}: sink, window, and {options.keep_ratio:.1%} of each sealed chunk"
+    )
     show.fact("on disk", f"{row.disk_bytes:,} B", f"{row.disk_bytes / raw:.1%}: every token, losslessly coded")
 
     show.chapter("2  kill -9 the engine, kill -9 the daemon")
@@ -156,22 +185,38 @@ def demonstrate(daemon: PrivateDaemon, options: argparse.Namespace, expected: pa
     daemon.kill()
     client.close()
     cold = drop_caches()
-    show.fact("engine and daemon", "killed", "and what the kernel had cached of files is gone" if cold else "(only root can drop the kernel's file cache)")
+    show.fact(
+        "engine and daemon",
+        "killed",
+        "and what the kernel had cached of files is gone" if cold else "(only root can drop the kernel's file cache)",
+    )
 
     show.chapter("3  Both start again")
     client, started = timed(daemon.start)
     session, resumed = timed(lambda: client.open(SESSION, write=True))
     rows, kept = hot_view(session)
     show.fact("daemon up", f"{started * 1e3:.1f} ms")
-    show.fact("session resumed", f"{resumed * 1e3:.1f} ms", f"{'cold' if cold else 'warm'}: {kept:,} B of hot view, {rows:,} of {session.tokens:,} tokens a layer")
-    show.fact("computing it again would take", f"{news['computing'] * 1e3:,.0f} ms", f"{news['computing'] / resumed:,.0f} times as long")
+    show.fact(
+        "session resumed",
+        f"{resumed * 1e3:.1f} ms",
+        f"{'cold' if cold else 'warm'}: {kept:,} B of hot view, {rows:,} of {session.tokens:,} tokens a layer",
+    )
+    show.fact(
+        "computing it again would take", f"{news['computing'] * 1e3:,.0f} ms", f"{news['computing'] / resumed:,.0f} times as long"
+    )
 
     show.chapter("4  Every token, against what the model computed")
     layers, rehydrated = timed(lambda: [session.full(layer) for layer in range(session.description.layers)])
     show.fact("full view of all layers", f"{rehydrated * 1e3:.0f} ms", f"{raw / rehydrated / 1e9:.2f} GB/s of KV")
     wrong = compare(layers, session, expected)
-    show.fact("tokens that came back", f"{session.tokens:,}", "" if session.tokens == options.tokens else f"of {options.tokens:,}")
-    show.fact("bit for bit", "yes" if not wrong else "NO", wrong or "keys and values of every layer and head, and the hot view at its positions")
+    show.fact(
+        "tokens that came back", f"{session.tokens:,}", "" if session.tokens == options.tokens else f"of {options.tokens:,}"
+    )
+    show.fact(
+        "bit for bit",
+        "yes" if not wrong else "NO",
+        wrong or "keys and values of every layer and head, and the hot view at its positions",
+    )
     session.close()
 
     show.chapter("5  Another engine goes on from the hot view")
@@ -194,7 +239,7 @@ def compare(layers, session: lagkv.Session, expected: pathlib.Path) -> str:
     saved = safetensors.torch.load_file(expected)
     for index, full in enumerate(layers):
         view = session.view(index)
-        for part, name, hot in zip(full, "kv", (view.keys, view.values)):
+        for part, name, hot in zip(full, "kv", (view.keys, view.values), strict=True):
             computed = saved[f"layer{index}.{name}"].contiguous().view(torch.uint16).numpy()
             if part.shape != computed.shape or not np.array_equal(part, computed):
                 return f"layer {index}: the full view's {name} differs from what was computed"

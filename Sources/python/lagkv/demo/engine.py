@@ -1,7 +1,7 @@
 """The engines of the demonstration: processes of their own, because they are killed.
 
-    python -m lagkv.demo.engine compute ...   computes a prompt and streams its KV into a session; then waits to be killed
-    python -m lagkv.demo.engine resume ...    opens the session after that and goes on writing the text
+python -m lagkv.demo.engine compute ...   computes a prompt and streams its KV into a session; then waits to be killed
+python -m lagkv.demo.engine resume ...    opens the session after that and goes on writing the text
 """
 
 from __future__ import annotations
@@ -51,7 +51,11 @@ def compute(options: argparse.Namespace) -> None:
         began = time.perf_counter()
         session.sync(window=True)
         synced = time.perf_counter() - began
-        tensors = {f"layer{i}.{p[0]}": getattr(layer, p)[0].contiguous() for i, layer in enumerate(cache.layers) for p in ("keys", "values")}
+        tensors = {
+            f"layer{i}.{p[0]}": getattr(layer, p)[0].contiguous()
+            for i, layer in enumerate(cache.layers)
+            for p in ("keys", "values")
+        }
         safetensors.torch.save_file(tensors, options.expected)
         say("computed", computing=computing, appending=appending, synced=synced)
         time.sleep(3600)  # until the kill
@@ -66,9 +70,19 @@ def resume(options: argparse.Namespace) -> None:
         cache.truncate(held.shape[1] - 1)
         began = time.perf_counter()
         text = model.generate(
-            held, attention_mask=torch.ones_like(held), past_key_values=cache, max_new_tokens=options.more, do_sample=False, pad_token_id=0
+            held,
+            attention_mask=torch.ones_like(held),
+            past_key_values=cache,
+            max_new_tokens=options.more,
+            do_sample=False,
+            pad_token_id=0,
         )
-        say("continued", text=tokenizer.decode(text[0, held.shape[1] :]), before=tokenizer.decode(held[0, -24:]), seconds=time.perf_counter() - began)
+        say(
+            "continued",
+            text=tokenizer.decode(text[0, held.shape[1] :]),
+            before=tokenizer.decode(held[0, -24:]),
+            seconds=time.perf_counter() - began,
+        )
 
 
 def say(kind: str, **facts) -> None:

@@ -39,12 +39,21 @@ class Run:
         self.results = results.Results(options.output)
         self.methods = list(
             dict.fromkeys(
-                methods.Method.parse(name, ratio, options.sink, options.lag) for name in options.methods for ratio in options.keep_ratio
+                methods.Method.parse(name, ratio, options.sink, options.lag)
+                for name in options.methods
+                for ratio in options.keep_ratio
             )
         )
 
     def cell(self, task: str, tokens: int, method: methods.Method, **more) -> dict:
-        return {"model": self.options.model, "task": task, "tokens": tokens, "method": str(method), "keep_ratio": method.keep_ratio, **more}
+        return {
+            "model": self.options.model,
+            "task": task,
+            "tokens": tokens,
+            "method": str(method),
+            "keep_ratio": method.keep_ratio,
+            **more,
+        }
 
     def ids(self, text: str) -> torch.Tensor:
         return self.tokenizer(text, return_tensors="pt", add_special_tokens=False).input_ids
@@ -64,7 +73,9 @@ def retrieve(run: Run) -> None:
     options = run.options
     for tokens, digits, seed, question in itertools.product(options.tokens, options.digits, range(options.n), options.question):
         cells = {
-            method: run.cell(options.task, tokens, method, digits=None if options.task == "multikey" else digits, question=question, seed=seed)
+            method: run.cell(
+                options.task, tokens, method, digits=None if options.task == "multikey" else digits, question=question, seed=seed
+            )
             for method in run.methods
         }
         todo = {method: cell for method, cell in cells.items() if not run.results.has(cell)}
@@ -125,7 +136,9 @@ def long_documents(run: Run) -> None:
                     with methods.kept(run.client, run.model, prompt, method) as cache:
                         said = written(run, cache, prompt.logits, longbench.PROMPTS[sample["dataset"]][1])
                         share = methods.resident(cache) / (ids.shape[1] + len(said))
-                    run.record(cell, score=longbench.score(sample, run.tokenizer.decode(said, skip_special_tokens=True)), share=share)
+                    run.record(
+                        cell, score=longbench.score(sample, run.tokenizer.decode(said, skip_special_tokens=True)), share=share
+                    )
 
 
 def written(run: Run, cache, logits: torch.Tensor, limit: int) -> list[int]:
@@ -173,14 +186,17 @@ def costs(run: Run) -> None:
         print(f"{row['context']:>6,} tokens  {row['cache']:<16}{row['tokens_per_second']:8.1f} tokens/s")
     cost = speed.recall_cost(*parts, options.tokens[0], options.text)
     cold = "only root can tell" if cost["cold_ms"] is None else f"{cost['cold_ms']:.1f} ms"
-    print(f"recall of {cost['chunks']} chunks of all layers and heads, {cost['bytes']:,} B: warm {cost['warm_ms']:.1f} ms, cold {cold}")
+    what = f"recall of {cost['chunks']} chunks of all layers and heads, {cost['bytes']:,} B"
+    print(f"{what}: warm {cost['warm_ms']:.1f} ms, cold {cold}")
 
 
 JOBS = {**dict.fromkeys(TASKS, retrieve), "nll": likelihood, "longbench": long_documents, "map": kept_map, "speed": costs}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m lagkv.eval", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m lagkv.eval", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("task", choices=(*JOBS, "report"))
     parser.add_argument("--model", default="smollm2", help="one of `python -m lagkv.models`, a directory, or a hub name")
     parser.add_argument("--methods", nargs="+", default=["full", "lagkv", "lagkv+2"], metavar="NAME[+CHUNKS]")
@@ -189,7 +205,13 @@ def main() -> int:
     parser.add_argument("--lag", type=int, default=128)
     parser.add_argument("--tokens", nargs="+", type=int, default=[2048], help="length of the prompts")
     parser.add_argument("--digits", nargs="+", type=int, default=[16], help="length of what is hidden (passkey, needle)")
-    parser.add_argument("--question", nargs="+", choices=("inside", "after"), default=["inside"], help="asked in the prompt, or after it was compressed")
+    parser.add_argument(
+        "--question",
+        nargs="+",
+        choices=("inside", "after"),
+        default=["inside"],
+        help="asked in the prompt, or after it was compressed",
+    )
     parser.add_argument("--n", type=int, default=40, help="samples a cell; their seeds are 0 to n-1")
     parser.add_argument("--text", metavar="FILE", help="English text (nll, map); default: Debian's licences")
     parser.add_argument("--data", nargs="+", type=pathlib.Path, default=[], metavar="FILE.jsonl", help="LongBench files")

@@ -164,7 +164,16 @@ class PrunedLayer(DynamicLayer):
         offsets = order.sort(dim=-1).values + policy.lag * torch.arange(fresh)[:, None]
         self.sealed += fresh
         heads, rows = self.positions.shape
-        self.keep(torch.cat((torch.arange(first).expand(heads, -1), first + offsets.flatten(1), torch.arange(end - policy.lag, rows).expand(heads, -1)), 1))
+        self.keep(
+            torch.cat(
+                (
+                    torch.arange(first).expand(heads, -1),
+                    first + offsets.flatten(1),
+                    torch.arange(end - policy.lag, rows).expand(heads, -1),
+                ),
+                1,
+            )
+        )
 
     def keep(self, rows: torch.Tensor) -> None:
         """rows [heads, n], ascending: of those that are resident."""
@@ -187,5 +196,5 @@ class Pruned(transformers.Cache):
         super().__init__(layers=[PrunedLayer(method, policy) for _ in range(layers)])
 
     def settle(self, queries: list[torch.Tensor], scaling: float, extra: int = 0) -> None:
-        for layer, of_layer in zip(self.layers, queries):
+        for layer, of_layer in zip(self.layers, queries, strict=True):
             layer.choose(of_layer, scaling, extra)

@@ -85,7 +85,7 @@ def kept(client: lagkv.Client, model, prompt: Prompt, method: Method) -> Iterato
     """A cache that holds what the method keeps of the prompt, ready for the model to go on."""
     if method.name not in ("full", "lagkv"):
         cache = Pruned(len(prompt.past.layers), method.name, method.policy)
-        for layer, computed in zip(cache.layers, prompt.past.layers):
+        for layer, computed in zip(cache.layers, prompt.past.layers, strict=True):
             layer.update(computed.keys, computed.values)
         extra = method.recall * (method.lag - method.policy.kept())
         cache.settle(prompt.queries, prompt.queries[0].shape[-1] ** -0.5, extra)

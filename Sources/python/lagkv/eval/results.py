@@ -50,8 +50,10 @@ class Results:
             grouped[tuple(sample.get(key) for key in CELL)].append(sample)
         rows = []
         for cell, samples in grouped.items():
-            row = dict(zip(CELL, cell)) | {"n": len(samples)}
-            measured = [key for key, value in samples[0].items() if isinstance(value, (int, float)) and key not in (*CELL, "seed")]
+            row = dict(zip(CELL, cell, strict=True)) | {"n": len(samples)}
+            measured = [
+                key for key, value in samples[0].items() if isinstance(value, (int, float)) and key not in (*CELL, "seed")
+            ]
             row |= {key: sum(sample[key] for sample in samples) / len(samples) for key in measured}
             rows.append(row)
         return rows
@@ -60,7 +62,11 @@ class Results:
 def markdown(rows: Iterable[dict]) -> str:
     """A table of cells for people."""
     rows = list(rows)
-    head = [key for key in (*CELL, "share", "score", "n") if key != "model" and len({str(row.get(key)) for row in rows} - {"None"}) > 0]
+    head = [
+        key
+        for key in (*CELL, "share", "score", "n")
+        if key != "model" and len({str(row.get(key)) for row in rows} - {"None"}) > 0
+    ]
 
     def shown(key: str, value) -> str:
         if value is None:
@@ -91,9 +97,9 @@ def plot(rows: list[dict], path: pathlib.Path) -> None:
         task = ", ".join(str(row[key]) for key in ("task", "question", "digits", "tokens") if row.get(key) is not None)
         panels[task][row["method"]].append((row["share"], row["score"]))
     figure, axes = pyplot.subplots(1, len(panels), figsize=(4.5 * len(panels), 4), squeeze=False)
-    for axis, (task, curves) in zip(axes[0], sorted(panels.items())):
+    for axis, (task, curves) in zip(axes[0], sorted(panels.items()), strict=True):
         for method, points in sorted(curves.items()):
-            axis.plot(*zip(*sorted(points)), marker="o", label=method)
+            axis.plot(*zip(*sorted(points), strict=True), marker="o", label=method)
         axis.set(title=task, xlabel="share of the full cache in memory", ylabel="score", xlim=(0, 1.05))
         axis.legend(fontsize="small")
     figure.tight_layout()

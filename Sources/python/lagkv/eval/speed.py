@@ -31,7 +31,8 @@ def parity(client: lagkv.Client, model, tokenizer, prompts: int, longest: int, t
             again, again_logits = _generated(model, prompt, cache, "lagkv")
         same_tokens += torch.equal(said, again)
         same_logits += torch.equal(logits, again_logits)
-    return f"{prompts} prompts of 200 to {longest:,} tokens: {same_tokens} with the same tokens, {same_logits} with every logit the same"
+    same = f"{same_tokens} with the same tokens, {same_logits} with every logit the same"
+    return f"{prompts} prompts of 200 to {longest:,} tokens: {same}"
 
 
 def _generated(model, ids, cache, attention: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -81,7 +82,9 @@ def speeds(client: lagkv.Client, model, tokenizer, contexts: list[int], text: st
                     cache.adopt(past, ids)
                     model.set_attn_implementation("lagkv")
                     rounds.setdefault(f"lagkv, r={ratio:g}", []).append(_decode(model, cache, steps))
-        rows += [{"context": context, "cache": name, "tokens_per_second": statistics.median(each)} for name, each in rounds.items()]
+        rows += [
+            {"context": context, "cache": name, "tokens_per_second": statistics.median(each)} for name, each in rounds.items()
+        ]
     return rows
 
 

@@ -1,10 +1,10 @@
 """Hugging Face transformers on lagkvd: `pip install lagkv[hf]`.
 
-    import lagkv, lagkv.hf
+import lagkv, lagkv.hf
 
-    client = lagkv.connect()
-    cache = lagkv.hf.LagKVCache.create(client, model, "chat-42", keep_ratio=0.125, recall=2)
-    model.generate(**inputs, past_key_values=cache)
+client = lagkv.connect()
+cache = lagkv.hf.LagKVCache.create(client, model, "chat-42", keep_ratio=0.125, recall=2)
+model.generate(**inputs, past_key_values=cache)
 """
 
 from .cache import LagKVCache

@@ -37,7 +37,9 @@ def attend(module, query, key, value, attention_mask, dropout=0.0, scaling=None,
     for index, sequence in enumerate(sequences):
         if m := sequence.incoming:
             view = sequence.view(module.layer_idx)
-            output[index, -m:] = _attend_one(module, sequence, query[index : index + 1, :, -m:], *(x[None] for x in view), dropout, scaling)[0]
+            output[index, -m:] = _attend_one(
+                module, sequence, query[index : index + 1, :, -m:], *(x[None] for x in view), dropout, scaling
+            )[0]
     return output, None
 
 

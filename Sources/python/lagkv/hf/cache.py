@@ -206,12 +206,12 @@ class LagKVCache(transformers.Cache):
                 "need sessions of their own; fork the session, or create a cache with a name for each"
             )
         self._coming, self._ids = m, []
-        for row, (sequence, count) in enumerate(zip(self._sequences, self._real(ids, m, mask))):
+        for row, (sequence, count) in enumerate(zip(self._sequences, self._real(ids, m, mask), strict=True)):
             sequence.begin(count)
             self._ids.append(None if ids is None else _numbers(ids[row, m - count :]))
 
     def commit(self) -> None:
-        for sequence, ids in zip(self._sequences, self._ids):
+        for sequence, ids in zip(self._sequences, self._ids, strict=True):
             sequence.commit(ids)
         self.columns += self._coming
 

@@ -165,12 +165,10 @@ class _DeviceLayer:
 
     def keep(self, positions: np.ndarray) -> None:
         """Gathers what a seal left. positions [heads, n]: of the rows that are left, ascending as those before are."""
-        kept = np.stack([np.searchsorted(old, new) for old, new in zip(self.positions, positions)]) + self.recalled
+        kept = np.stack([np.searchsorted(old, new) for old, new in zip(self.positions, positions, strict=True)]) + self.recalled
         left = np.broadcast_to(np.arange(self.recalled), (kept.shape[0], self.recalled))
         index = torch.from_numpy(np.concatenate((left, kept), axis=1)).to(self.keys.device)[:, :, None]
-        self.keys, self.values = (
-            old.gather(1, index.expand(-1, -1, old.shape[2])) for old in (self.keys, self.values)
-        )
+        self.keys, self.values = (old.gather(1, index.expand(-1, -1, old.shape[2])) for old in (self.keys, self.values))
         self.positions, self.used = positions.copy(), index.shape[1]
 
     def recall(self, keys: torch.Tensor, values: torch.Tensor, rows: slice) -> None:
