@@ -48,10 +48,11 @@ public final class StoredObject {
     }
 
     /// Reads bytes `range` of the file, and says where in the buffer they begin.
-    public func read(_ range: Range<Int>) async throws(CacheError) -> FileBytes {
+    /// - Parameter pool: where the memory comes from.
+    public func read(_ range: Range<Int>, _ pool: BufferPool) async throws(CacheError) -> FileBytes {
         let first = range.lowerBound / blockSize * blockSize
         let last = (range.upperBound + blockSize - 1) / blockSize * blockSize
-        let buffer = AlignedBuffer(byteCount: max(blockSize, last - first))
+        let buffer = pool.take(byteCount: max(blockSize, last - first))
         guard !range.isEmpty else { return FileBytes(buffer: buffer, range: 0..<0) }
         let read = try await reporting("reading an object") { () throws(DeviceError) in
             try await file.read(at: first, count: last - first, into: buffer, at: 0)

@@ -99,10 +99,13 @@ final class DaemonLife {
         while !isStopping {
             await parts.reactor.sleep(milliseconds: Self.idleCheckMilliseconds)
             await cache.suspendIdle()
+            cache.trim(after: Self.idleChecksOfBuffers)
         }
     }
 
     private static let idleCheckMilliseconds: UInt64 = 1_000
+    /// Idle checks after which an unused buffer goes back to the system.
+    private static let idleChecksOfBuffers: UInt64 = 30
 
     /// Ends the clients, then makes every window durable. The watchdog is kept fed meanwhile by extending the time to stop.
     private func stop() async -> CannotStart? {

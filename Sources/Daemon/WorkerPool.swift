@@ -4,7 +4,7 @@ internal import LinuxKit
 
 /// Threads for what takes milliseconds of a core, or waits where the ring cannot.
 ///
-/// Each urgency has its own threads, one for every core, and those of `spill` run at a niceness of 10. So the kernel does
+/// Each urgency has its own threads, one for every core, and those of `spill` run at a niceness of 19. So the kernel does
 /// what a queue here could only imitate: work that somebody waits for finds a free thread and is given a core at
 /// once, spilling has every core that is left over, and neither can keep the other from moving.
 final class WorkerPool: Compute {
@@ -26,7 +26,7 @@ final class WorkerPool: Compute {
         self.queues = queues
         threads = Urgency.allCases.flatMap { urgency in
             (0..<width).map { index in
-                KernelThread(name: "\(urgency)-\(index)", niceness: urgency == .spill ? 10 : 0) {
+                KernelThread(name: "\(urgency)-\(index)", niceness: urgency == .spill ? 19 : 0) {
                     Self.work(on: queues[urgency.rawValue])
                 }
             }

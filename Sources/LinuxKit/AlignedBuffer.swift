@@ -16,23 +16,37 @@ public final class AlignedBuffer: MemoryRegion, @unchecked Sendable {
     /// Bytes of a huge page on x86-64, and on ARM with pages of 4 KiB.
     private static let hugePageSize = 2 << 20
 
+    /// Where the memory goes when nobody holds the buffer any more; nil: back to the system.
+    private let home: BufferPool?
+
     /// - Parameter byteCount: above 0; rounded up to a multiple of `blockSize`.
-    public init(byteCount: Int) {
+    public convenience init(byteCount: Int) {
         precondition(byteCount > 0, "a buffer of \(byteCount) bytes")
         let byteCount = Self.roundedUp(byteCount)
+        self.init(owning: Self.allocate(byteCount), byteCount: byteCount, home: nil)
+    }
+
+    init(owning address: UnsafeMutableRawPointer, byteCount: Int, home: BufferPool?) {
+        baseAddress = address
         self.byteCount = byteCount
-        guard byteCount >= Self.hugePageSize else {
-            baseAddress = Self.map(byteCount)
-            return
-        }
+        self.home = home
+    }
+
+    static func allocate(_ byteCount: Int) -> UnsafeMutableRawPointer {
+        guard byteCount >= hugePageSize else { return map(byteCount) }
         // Only a whole, aligned huge page can be one: map more than is needed, and give back what is before and behind.
-        let address = Self.map(byteCount + Self.hugePageSize)
-        let skipped = -Int(bitPattern: address) & (Self.hugePageSize - 1)
-        baseAddress = address + skipped
+        let address = map(byteCount + hugePageSize)
+        let skipped = -Int(bitPattern: address) & (hugePageSize - 1)
+        let aligned = address + skipped
         if skipped > 0 { munmap(address, skipped) }
-        munmap(baseAddress + byteCount, Self.hugePageSize - skipped)
+        munmap(aligned + byteCount, hugePageSize - skipped)
         // Being refused costs speed, nothing else.
-        _ = madvise(baseAddress, byteCount, MADV_HUGEPAGE)
+        _ = madvise(aligned, byteCount, MADV_HUGEPAGE)
+        return aligned
+    }
+
+    static func free(_ address: UnsafeMutableRawPointer, _ byteCount: Int) {
+        munmap(address, byteCount)
     }
 
     private static func map(_ byteCount: Int) -> UnsafeMutableRawPointer {
@@ -42,7 +56,7 @@ public final class AlignedBuffer: MemoryRegion, @unchecked Sendable {
     }
 
     deinit {
-        munmap(baseAddress, byteCount)
+        if let home { home.keep(baseAddress, byteCount) } else { Self.free(baseAddress, byteCount) }
     }
 
     /// The least multiple of `blockSize` that is at least `byteCount`.

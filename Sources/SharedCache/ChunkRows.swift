@@ -5,10 +5,11 @@ internal import WireProtocol
 
 /// Between objects on disk and rows in shared memory: decoded straight to their places.
 extension Slabs {
-    /// Fills in what stays in memory of sealed chunk `chunk`: kept rows (chunk 0's with the sink), positions, summaries, ids.
-    /// - Parameter kept: the kept part of its object.
-    func fill(_ chunk: Int, from index: ObjectIndex, kept: FileBytes, _ scratch: CodecScratch) throws(CacheError) {
-        let (header, slab, control) = (index.header, slab, control)
+    /// Fills in what stays in memory of an object's tokens: kept rows, positions, summaries, ids. An object's rows follow those of
+    /// the chunks before it, be it a sealed chunk's or the window's, of which everything stays.
+    /// - Parameter kept: the kept part of the object.
+    func fill(from index: ObjectIndex, kept: FileBytes, _ scratch: CodecScratch) throws(CacheError) {
+        let (header, slab, control, chunk) = (index.header, slab, control, index.header.chunk)
         let start = index.keptRange.lowerBound
         slab.copy(
             try index.ids(in: kept.bytes(index.idsRange, from: start)),
@@ -26,6 +27,7 @@ extension Slabs {
             for head in 0..<layout.geometry.heads {
                 setPositions(layer: layer, head: head, row: row, offsets.offsets(layer: layer, head: head), from: header.firstPosition)
             }
+            // Empty for a window.
             control.copy(try index.summaries(layer: layer, in: part), to: layout.summary(layer: layer, chunk: chunk).lowerBound)
         }
     }
@@ -52,10 +54,10 @@ extension Slabs {
 
 extension RawChunk {
     /// Room for tokens that are to be filled in.
-    convenience init(geometry: Geometry, firstPosition: Int, tokenCount: Int) {
+    convenience init(geometry: Geometry, firstPosition: Int, tokenCount: Int, _ pool: BufferPool) {
         let bytes = Self.byteCount(geometry: geometry, tokenCount: tokenCount)
         self.init(
-            geometry: geometry, firstPosition: firstPosition, tokenCount: tokenCount, buffer: AlignedBuffer(byteCount: max(1, bytes)))
+            geometry: geometry, firstPosition: firstPosition, tokenCount: tokenCount, buffer: pool.take(byteCount: max(1, bytes)))
     }
 
     /// Copies tokens at positions `tokens`, which both hold, of every layer and head, with their ids.

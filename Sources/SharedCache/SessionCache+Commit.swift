@@ -66,7 +66,7 @@ extension SessionCache {
     private func stage(_ chunks: Range<Int>, of session: Session) async throws(CacheError) -> [RawChunk] {
         guard !chunks.isEmpty else { return [] }
         let spans = chunks.map { TokenSpan(chunk: $0, policy: session.policy) }
-        let bytes = spans.reduce(0) { $0 + AlignedBuffer.roundedUp(RawChunk.byteCount(geometry: session.geometry, tokenCount: $1.count)) }
+        let bytes = spans.reduce(0) { $0 + RawChunk.byteCount(geometry: session.geometry, tokenCount: $1.count) }
         try checkFault(of: session.owner, staging: bytes)
         while stagedBytes > 0, stagedBytes + bytes > settings.staging {
             // Room comes from chunks that become durable; where none can, waiting is in vain.
@@ -77,11 +77,7 @@ extension SessionCache {
             try checkFault(of: session.owner, staging: bytes)
         }
         stagedBytes += bytes
-        return spans.map { span in
-            let size = RawChunk.byteCount(geometry: session.geometry, tokenCount: span.count)
-            return RawChunk(
-                geometry: session.geometry, firstPosition: span.first, tokenCount: span.count, buffer: pool.take(byteCount: size))
-        }
+        return spans.map { RawChunk(geometry: session.geometry, firstPosition: $0.first, tokenCount: $0.count, pool) }
     }
 
     /// The share of the staging room that chunks of a user may take whose writes the disk or a budget refuses: the rest is for
@@ -128,7 +124,7 @@ extension SessionCache {
         resident.chunkIDs.append(header.id)
         let staged = StagedChunk(
             number: chunk, raw: raw, kept: KeptOffsets(for: header, flat: chosen.joined()),
-            summaries: resident.slabs.summaries(chunk: chunk), header: header, pool: pool)
+            summaries: resident.slabs.summaries(chunk: chunk), header: header)
         session.staged[chunk] = staged
         session.waiting.append(staged)
         spill(session)

@@ -82,8 +82,8 @@ extension SessionCache {
         case .staged(let chunk):
             await compute.run(.seal) { layout.fill(file, layer: layer, from: chunk.raw) }
         case .object(let object):
-            let kept = try await object.read(object.index.keptRange(layer: layer))
-            let evicted = try await object.read(object.index.evictedRange(layer: layer))
+            let kept = try await object.read(object.index.keptRange(layer: layer), pool)
+            let evicted = try await object.read(object.index.evictedRange(layer: layer), pool)
             metrics.bytesRead += kept.range.count + evicted.range.count
             let scratch = scratch
             try await run { () throws(CacheError) in

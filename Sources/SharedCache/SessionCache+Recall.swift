@@ -121,7 +121,7 @@ extension SessionCache {
             // One read from the first wanted head to the last: heads lie side by side.
             let ranges = items.map { object.index.evictedRange(layer: layer, head: $0.head) }
             let span = ranges.map(\.lowerBound).min()!..<ranges.map(\.upperBound).max()!
-            let bytes = try await object.read(span)
+            let bytes = try await object.read(span, self.pool)
             self.metrics.bytesRead += span.count
             try await self.run { () throws(CacheError) in
                 for item in items { try item.fill(slabs, from: object.index, bytes, at: span.lowerBound, scratch) }

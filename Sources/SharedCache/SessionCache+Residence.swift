@@ -105,31 +105,34 @@ extension SessionCache {
 
     private func load(_ session: Session, into resident: Resident) async throws(CacheError) {
         let sealed = resident.sealedChunks
-        let headers = try await concurrently(sealed) { chunk throws(CacheError) in
-            try await self.loadKept(chunk, of: session, into: resident.slabs)
+        // After a suspend the window object is exactly what is unsealed, and is read like a chunk, beside the others.
+        let unsealed = resident.firstUnsealed(tokens: resident.tokens)..<resident.tokens
+        let hasWindow = session.files.durable.windowTokens(session.policy) == unsealed && !unsealed.isEmpty
+        let headers = try await concurrently(sealed + (hasWindow ? 1 : 0)) { number throws(CacheError) in
+            let object = number < sealed ? try await session.files.open(chunk: number) : try await session.files.openWindow()!
+            return try await self.loadKept(object, into: resident.slabs)
         }
         var parent = ObjectID.none
         for header in headers {
             guard header.parent == parent else {
                 throw CacheError(
-                    .corrupt, "chunk \(header.chunk) of session “\(session.name)”", seen: "an object of another history",
-                    expected: "the successor of chunk \(header.chunk - 1)")
+                    .corrupt, "the object after chunk \(header.chunk - 1) of session “\(session.name)”",
+                    seen: "an object of another history", expected: "its successor")
             }
             parent = header.id
         }
-        resident.chunkIDs = headers.map(\.id)
-        guard resident.tokens > resident.firstUnsealed(tokens: resident.tokens) else { return }
-        let window = try await unsealed(of: session, tokens: resident.tokens)
+        resident.chunkIDs = headers.prefix(sealed).map(\.id)
+        guard !hasWindow, !unsealed.isEmpty else { return }
+        let window = try await self.unsealed(of: session, tokens: resident.tokens)
         await place(window, in: resident, tokens: 0..<window.tokenCount)
     }
 
-    /// Reads the kept part of one chunk into its rows, with positions, summaries and ids.
-    private func loadKept(_ chunk: Int, of session: Session, into slabs: Slabs) async throws(CacheError) -> ObjectHeader {
-        let object = try await session.files.open(chunk: chunk)
-        let bytes = try await object.read(object.index.keptRange)
+    /// Reads the kept part of an object into its rows.
+    private func loadKept(_ object: StoredObject, into slabs: Slabs) async throws(CacheError) -> ObjectHeader {
+        let bytes = try await object.read(object.index.keptRange, pool)
         metrics.bytesRead += bytes.range.count
         let scratch = scratch
-        try await run { () throws(CacheError) in try slabs.fill(chunk, from: object.index, kept: bytes, scratch) }
+        try await run { () throws(CacheError) in try slabs.fill(from: object.index, kept: bytes, scratch) }
         return object.header
     }
 

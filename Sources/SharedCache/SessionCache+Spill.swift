@@ -37,7 +37,6 @@ extension SessionCache {
                 chunk.raw, kept: chunk.kept, summaries: chunk.summaries, header: chunk.header, scratch: scratch,
                 into: pool.take(byteCount: ObjectEncoder.byteBound(for: chunk.header)))
         }
-        defer { pool.recycle(object.buffer) }
         // Coded side by side, named in order: what is on disk is a beginning of the session at every moment.
         while session.staged[chunk.number - 1] != nil { await session.spillChanged.wait() }
         var pause = Self.firstRetry

@@ -91,7 +91,7 @@ extension SessionCache {
         let policy = session.policy
         let sealed = policy.sealedChunks(tokens: tokens)
         let first = sealed == 0 ? 0 : policy.firstPosition(ofChunk: sealed)
-        let window = RawChunk(geometry: session.geometry, firstPosition: first, tokenCount: tokens - first)
+        let window = RawChunk(geometry: session.geometry, firstPosition: first, tokenCount: tokens - first, pool)
         let inMemory = session.resident.map { $0.firstUnsealed(tokens: $0.tokens) } ?? tokens
         var position = first
         for chunk in sealed..<max(sealed, session.files.durable.chunks.count) where position < min(tokens, inMemory) {
@@ -114,10 +114,14 @@ extension SessionCache {
 
     /// Reads and decodes every token of an object.
     private func wholeChunk(_ object: StoredObject, of session: Session) async throws(CacheError) -> RawChunk {
-        let bytes = try await object.read(0..<object.index.fileByteCount)
+        let bytes = try await object.read(0..<object.index.fileByteCount, pool)
         metrics.bytesRead += bytes.range.count
-        let scratch = scratch
-        return try await run { () throws(CacheError) in try object.index.decodeChunk(bytes.all, scratch: scratch) }
+        let (scratch, header) = (scratch, object.header)
+        let size = RawChunk.byteCount(geometry: header.geometry, tokenCount: header.tokenCount)
+        let buffer = pool.take(byteCount: max(1, size))
+        return try await run { () throws(CacheError) in
+            try object.index.decodeChunk(bytes.all, into: buffer, scratch: scratch)
+        }
     }
 
     /// Copies window rows from the slabs. Tokens count from the session's first.

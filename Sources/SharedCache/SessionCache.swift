@@ -111,6 +111,10 @@ public final class SessionCache {
         }
     }
 
+    /// Gives memory back that was kept for the next chunk and not wanted for `calls` calls of this. Called now and then by the
+    /// daemon's timer.
+    public func trim(after calls: UInt64) { pool.trim(after: calls) }
+
     /// Ends a connection: its leases and handles, with the tokens it has published.
     public func close(_ connection: Connection) async {
         for handle in connection.close() { await end(handle, of: connection) }

@@ -1,10 +1,7 @@
 internal import CacheModel
 internal import ChunkStore
-internal import LinuxKit
 
 /// A sealed chunk, whole, on its way to the disk. It answers for its tokens until its object is durable.
-///
-/// Its memory goes back to the pool when the last who reads it lets go.
 final class StagedChunk: Sendable {
     let number: Int
     let raw: RawChunk
@@ -12,20 +9,15 @@ final class StagedChunk: Sendable {
     /// Per layer: lo of all heads, then hi.
     let summaries: [UInt8]
     let header: ObjectHeader
-    private let pool: BufferPool
 
-    init(number: Int, raw: RawChunk, kept: KeptOffsets, summaries: [UInt8], header: ObjectHeader, pool: BufferPool) {
+    init(number: Int, raw: RawChunk, kept: KeptOffsets, summaries: [UInt8], header: ObjectHeader) {
         self.number = number
         self.raw = raw
         self.kept = kept
         self.summaries = summaries
         self.header = header
-        self.pool = pool
     }
 
-    deinit {
-        pool.recycle(raw.buffer)
-    }
-
-    var byteCount: Int { raw.buffer.byteCount }
+    /// Bytes of staging room that it takes.
+    var byteCount: Int { RawChunk.byteCount(geometry: raw.geometry, tokenCount: raw.tokenCount) }
 }

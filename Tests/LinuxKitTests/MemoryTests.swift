@@ -22,18 +22,34 @@ struct MemoryTests {
         buffer.withUnsafeBytes(0..<buffer.byteCount) { bytes in #expect(bytes.allSatisfy { $0 == 0 }) }
     }
 
-    @Test("a pool hands out what was given back, by size, and holds no more than its limit")
+    @Test("a pool hands out the memory that was let go of, by size, and holds no more than its limit")
     func pool() {
         let pool = BufferPool(byteLimit: 16_384)
-        let first = pool.take(byteCount: 8_000)
-        let second = pool.take(byteCount: 8_000)
-        let third = pool.take(byteCount: 8_000)
+        var held = (0..<3).map { _ in pool.take(byteCount: 8_000) }
+        let addresses = held.map(\.baseAddress)
         #expect(pool.heldBytes == 0)
-        for buffer in [first, second, third] { pool.recycle(buffer) }
+        while !held.isEmpty { held.removeFirst() }
         #expect(pool.heldBytes == 16_384)
-        #expect(pool.take(byteCount: 4_096) !== first)
+        #expect(!addresses.contains(pool.take(byteCount: 4_096).baseAddress))
         let again = [pool.take(byteCount: 8_192), pool.take(byteCount: 8_192)]
-        #expect(again[0] === second && again[1] === first)
+        #expect(Set(again.map(\.baseAddress)) == Set(addresses.prefix(2)))
+        #expect(pool.heldBytes <= 4_096)
+    }
+
+    @Test("a pool's buffers are as long as was asked, and at most a quarter longer", arguments: 1...300)
+    func poolSizes(blocks: Int) {
+        let bytes = BufferPool(byteLimit: 0).take(byteCount: blocks * 4_096 - 1).byteCount
+        #expect(bytes >= blocks * 4_096 && bytes <= blocks * 4_096 * 5 / 4)
+    }
+
+    @Test("a pool that nobody wants anything of gives its memory back")
+    func poolTrims() {
+        let pool = BufferPool(byteLimit: 1 << 20)
+        _ = pool.take(byteCount: 8_192)
+        #expect(pool.heldBytes == 8_192)
+        for _ in 0..<3 { pool.trim(after: 3) }
+        #expect(pool.heldBytes == 8_192)
+        pool.trim(after: 3)
         #expect(pool.heldBytes == 0)
     }
 
