@@ -36,6 +36,11 @@ int clinux_punch_hole(int fd, off_t offset, off_t length) {
     return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
 }
 
+int clinux_populate(void *address, size_t length) {
+    // MADV_POPULATE_WRITE, since Linux 5.14; older headers lack it.
+    return madvise(address, length, 23);
+}
+
 int clinux_open(const char *path, int flags) { return open(path, flags); }
 
 int clinux_duplicate(int fd, int close_on_exec) {

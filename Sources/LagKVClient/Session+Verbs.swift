@@ -11,10 +11,12 @@ extension Session {
     }
 
     /// Every token of a layer, in order, in memory that is the caller's alone.
-    public func full(layer: Int) throws(ClientError) -> FullView {
+    /// - Parameter again: the view may take the place of the last one that was asked for like this on this client: going
+    ///   through many layers then costs the pages of one.
+    public func full(layer: Int, again: Bool = false) throws(ClientError) -> FullView {
         try requireOpen()
         var descriptors = PassedDescriptors()
-        guard case .full(let full) = try connection.ask(.full(handle: handle, layer: layer), &descriptors),
+        guard case .full(let full) = try connection.ask(.full(handle: handle, layer: layer, again: again), &descriptors),
             let file = descriptors.takeFirst()
         else { throw Connection.unexpected(.full) }
         return try FullView(file, full, description.geometry)

@@ -56,6 +56,16 @@ public final class SharedMemory: MemoryRegion, @unchecked Sendable {
         try Kernel.call("fallocate(PUNCH_HOLE)", "\(begin)..<\(end)") { clinux_punch_hole(number, begin, end - begin) }
     }
 
+    /// Takes memory for the pages that `range` touches, all at once, before they are written: half the cost of a fault for each.
+    /// A kernel that cannot leaves it to the faults.
+    public func populate(_ range: Range<Int>) {
+        let page = Kernel.pageSize
+        let begin = range.lowerBound / page * page
+        let end = min(byteCount, (range.upperBound + page - 1) / page * page)
+        guard begin < end else { return }
+        _ = clinux_populate(baseAddress + begin, end - begin)
+    }
+
     /// Bytes of memory that the file takes now, as the kernel counts them.
     public var allocatedBytes: Int {
         get throws(KernelError) { try FileStatus(of: descriptor).allocatedBytes }

@@ -1,5 +1,6 @@
 public import CacheLoop
 internal import CacheModel
+internal import LinuxKit
 
 /// One client's connection: what it holds open. Everything it holds ends with it.
 @CacheLoop
@@ -7,6 +8,8 @@ public final class Connection {
     public let caller: Caller
     private(set) var handles: [UInt32: Handle] = [:]
     private var lastHandle: UInt32 = 0
+    /// The file of the last full view that may be overwritten; taken out while it is being filled.
+    var lastFull: SharedMemory?
     /// Set once, when the socket is gone; nothing is given to it afterwards.
     private(set) var isClosed = false
 

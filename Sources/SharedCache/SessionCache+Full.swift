@@ -14,7 +14,7 @@ extension SessionCache {
 
     /// The gate is held only while sources are collected and the window is copied: objects never change, so the writer goes on
     /// while they are read.
-    func full(_ number: UInt32, layer: Int, for connection: Connection) async throws(CacheError) -> Answer {
+    func full(_ number: UInt32, layer: Int, again: Bool, for connection: Connection) async throws(CacheError) -> Answer {
         let handle = try await enter(number, of: connection)
         let (session, resident) = (handle.session, handle.resident)
         let tokens = resident.currentTokens
@@ -24,30 +24,56 @@ extension SessionCache {
         do {
             defer { session.gate.leave() }
             try CacheError.check("layer", layer, in: 0...resident.geometry.layers - 1)
-            try await reserveMemory(layout.bytes, for: session)
-            transitBytes += layout.bytes
+            file = try await makeFile(layout, session, again ? connection : nil)
             do throws(CacheError) {
-                file = try Self.makeFile(layout, session)
                 sources = try await collect(session, resident)
-                await copyWindow(of: resident, tokens: tokens, layer: layer, to: file, layout)
             } catch {
-                transitBytes -= layout.bytes
+                transitBytes -= file.byteCount
                 throw error
             }
+            await copyWindow(of: resident, tokens: tokens, layer: layer, to: file, layout)
         }
-        defer { transitBytes -= layout.bytes }
-        _ = try await concurrently(sources.count) { chunk throws(CacheError) in
-            try await self.copy(sources[chunk], layer: layer, to: file, layout)
+        do throws(CacheError) {
+            _ = try await concurrently(sources.count) { chunk throws(CacheError) in
+                try await self.copy(sources[chunk], layer: layer, to: file, layout)
+            }
+        } catch {
+            transitBytes -= file.byteCount
+            throw error
         }
+        if again { keepForAgain(file, of: connection) } else { transitBytes -= file.byteCount }
         metrics.bytesRehydrated += layout.bytes
         return Answer(.full(layout), files: [GrantedFile(memory: file, writable: true)])
     }
 
-    private static func makeFile(_ layout: FullLayout, _ session: Session) throws(CacheError) -> SharedMemory {
+    /// The file of the connection's last view, if it may be used again and is large enough, or a new one. Its bytes are in transit.
+    private func makeFile(
+        _ layout: FullLayout, _ session: Session, _ connection: Connection?
+    ) async throws(CacheError) -> SharedMemory {
+        if let last = connection?.lastFull, last.byteCount >= layout.bytes {
+            connection?.lastFull = nil
+            return last
+        }
+        try await reserveMemory(layout.bytes, for: session)
+        transitBytes += layout.bytes
         do {
-            return try SharedMemory.create(name: "lagkv-full:\(session.name)", byteCount: layout.bytes)
+            let file = try SharedMemory.create(name: "lagkv-full:\(session.name)", byteCount: layout.bytes)
+            // Whole pieces at a time, which costs less than a fault for each page.
+            _ = await inPieces(of: layout.bytes) { file.populate($0) }
+            return file
         } catch {
+            transitBytes -= layout.bytes
             throw CacheError(.outOfResources, "shared memory for a full view", seen: "\(error)")
+        }
+    }
+
+    /// Keeps a file for the connection's next full view in place of the one it had; its bytes stay in transit meanwhile.
+    func keepForAgain(_ file: SharedMemory?, of connection: Connection) {
+        if let last = connection.lastFull { transitBytes -= last.byteCount }
+        connection.lastFull = file
+        if connection.isClosed, let file {
+            connection.lastFull = nil
+            transitBytes -= file.byteCount
         }
     }
 

@@ -108,10 +108,16 @@ extension SessionCache {
         // After a suspend the window object is exactly what is unsealed, and is read like a chunk, beside the others.
         let unsealed = resident.firstUnsealed(tokens: resident.tokens)..<resident.tokens
         let hasWindow = session.files.durable.windowTokens(session.policy) == unsealed && !unsealed.isEmpty
+        // The workers make the pages while the first objects are read.
+        let slabs = resident.slabs
+        let pages = CacheLoop.start {
+            _ = await self.inPieces(of: slabs.layout.geometry.layers) { slabs.populate(layers: $0, tokens: unsealed.upperBound) }
+        }
         let headers = try await concurrently(sealed + (hasWindow ? 1 : 0)) { number throws(CacheError) in
             let object = number < sealed ? try await session.files.open(chunk: number) : try await session.files.openWindow()!
             return try await self.loadKept(object, into: resident.slabs)
         }
+        await pages.value
         var parent = ObjectID.none
         for header in headers {
             guard header.parent == parent else {

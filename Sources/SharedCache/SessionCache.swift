@@ -118,6 +118,7 @@ public final class SessionCache {
     /// Ends a connection: its leases and handles, with the tokens it has published.
     public func close(_ connection: Connection) async {
         for handle in connection.close() { await end(handle, of: connection) }
+        keepForAgain(nil, of: connection)
     }
 
     // MARK: Requests
@@ -150,8 +151,8 @@ public final class SessionCache {
             return Answer(.standing(try await commit(handle, tokens: tokens, options, for: connection)))
         case .sync(let handle, let window):
             return Answer(.standing(try await sync(handle, window: window, for: connection)))
-        case .full(let handle, let layer):
-            return try await full(handle, layer: layer, for: connection)
+        case .full(let handle, let layer, let again):
+            return try await full(handle, layer: layer, again: again, for: connection)
         case .recall(let handle, let choices):
             return Answer(.standing(try await recall(handle, choices, for: connection)))
         case .release(let handle):

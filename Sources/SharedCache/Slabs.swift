@@ -74,6 +74,17 @@ final class Slabs: Sendable {
         discard(0..<layout.wire.slabBytes)
     }
 
+    /// Takes memory for the rows of `tokens` tokens.
+    func populate(layers: Range<Int>, tokens: Int) {
+        for layer in layers {
+            let rows = 0..<layout.policy.residentTokens(tokens: tokens, layer: layer)
+            for head in 0..<layout.geometry.heads {
+                slab.populate(layout.keys(layer: layer, head: head, rows: rows))
+                slab.populate(layout.values(layer: layer, head: head, rows: rows))
+            }
+        }
+    }
+
     /// Gives back the pages of rows `rows` of every head of `layer`.
     func discard(layer: Int, rows: Range<Int>) {
         guard !rows.isEmpty else { return }

@@ -8,7 +8,7 @@ public enum Request: Sendable, Hashable {
     case close(handle: UInt32)
     case commit(handle: UInt32, tokens: Int, CommitOptions)
     case sync(handle: UInt32, window: Bool)
-    case full(handle: UInt32, layer: Int)
+    case full(handle: UInt32, layer: Int, again: Bool)
     case recall(handle: UInt32, [RecallChoice])
     case release(handle: UInt32)
     case truncate(handle: UInt32, tokens: Int)
@@ -108,7 +108,7 @@ extension Request {
         case .close: .close(handle: try reader.u32())
         case .commit: .commit(handle: try reader.u32(), tokens: try reader.int64(), try CommitOptions(from: &reader))
         case .sync: .sync(handle: try reader.u32(), window: try reader.bool())
-        case .full: .full(handle: try reader.u32(), layer: try reader.int32())
+        case .full: .full(handle: try reader.u32(), layer: try reader.int32(), again: try reader.bool())
         case .recall: .recall(handle: try reader.u32(), try reader.list(of: RecallChoice.self, atMost: RecallChoice.perRequest))
         case .release: .release(handle: try reader.u32())
         case .truncate: .truncate(handle: try reader.u32(), tokens: try reader.int64())
@@ -184,9 +184,10 @@ extension Request {
         case .sync(let handle, let window):
             writer.u32(handle)
             writer.bool(window)
-        case .full(let handle, let layer):
+        case .full(let handle, let layer, let again):
             writer.u32(handle)
             writer.int32(layer)
+            writer.bool(again)
         case .recall(let handle, let choices):
             writer.u32(handle)
             writer.list(choices)

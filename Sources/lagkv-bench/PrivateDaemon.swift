@@ -15,7 +15,7 @@ final class PrivateDaemon {
         socket = NSTemporaryDirectory() + "lagkv-bench-\(Kernel.processID).sock"
         try FileManager.default.createDirectory(atPath: state, withIntermediateDirectories: true)
         process.executableURL = Bundle.main.executableURL?.deletingLastPathComponent().appending(path: "lagkvd")
-        process.arguments = ["--socket", socket, "--state-directory", state, "--log-level", "warning", "--staging", "2GiB"]
+        process.arguments = ["--socket", socket, "--state-directory", state, "--log-level", "warning"]
         try process.run()
         for _ in 0..<200 {
             if (try? LagKVClient.connect(path: socket)) != nil { return }

@@ -95,7 +95,7 @@ extension SeededNumbers {
         case .close: .close(handle: word())
         case .commit: .commit(handle: word(), tokens: count(), CommitOptions(rawValue: UInt32(int(0...3))))
         case .sync: .sync(handle: word(), window: bool())
-        case .full: .full(handle: word(), layer: Int(word()))
+        case .full: .full(handle: word(), layer: Int(word()), again: word() % 2 == 0)
         case .recall:
             .recall(handle: word(), try (0..<int(0...3)).map { _ in try choice() })
         case .release: .release(handle: word())

@@ -243,7 +243,7 @@ def test_counts_that_cannot_be_are_refused_and_change_nothing(client: lagkv.Clie
         with pytest.raises(lagkv.LagKVError):
             bystander.truncate(max(tokens, 101))
     with pytest.raises(lagkv.LimitExceeded):
-        bystander._connection.ask(lagkv.wire.Verb.FULL, bystander._handled() + struct.pack("<I", 2), lambda fields: None)
+        bystander._connection.ask(lagkv.wire.Verb.FULL, bystander._handled() + struct.pack("<I?", 2, False), lambda fields: None)
     after = bystander.show()
     assert (after.tokens, after.sealed_chunks) == (before.tokens, before.sealed_chunks)
 

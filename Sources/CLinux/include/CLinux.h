@@ -19,6 +19,8 @@ int clinux_seal(int fd, int future_write);
 int clinux_seals(int fd);
 /// Gives the pages of a range back and leaves zeros.
 int clinux_punch_hole(int fd, off_t offset, off_t length);
+/// Makes the pages of a mapped range present and writable.
+int clinux_populate(void *address, size_t length);
 /// open(2) without a mode.
 int clinux_open(const char *path, int flags);
 /// A duplicate at the lowest free number, close-on-exec or not.

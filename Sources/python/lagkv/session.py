@@ -122,7 +122,7 @@ class Session:
             if view.valid:
                 return copy
 
-    def full(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
+    def full(self, layer: int, *, again: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Every token of one layer in order, bit for bit as appended: keys [heads, tokens, key_dim] and values
         [heads, tokens, value_dim].
 
@@ -130,21 +130,21 @@ class Session:
         and to write to. One request; its cost is reading and decoding what is not in memory.
         """
         self._layer(layer)
-        body, (descriptor,) = self._connection.exchange(Verb.FULL, self._handled() + u32(layer), descriptors=1)
+        body, (descriptor,) = self._connection.exchange(Verb.FULL, self._handled() + u32(layer) + bytes([again]), descriptors=1)
         try:
             fields = Fields(body)
             full = Full.read(fields)
             fields.end()
-            return self._full_arrays(full, descriptor)
+            return self._full_arrays(full, descriptor, shared=again)
         finally:
             os.close(descriptor)
 
-    def _full_arrays(self, full: Full, descriptor: int) -> tuple[np.ndarray, np.ndarray]:
+    def _full_arrays(self, full: Full, descriptor: int, *, shared: bool) -> tuple[np.ndarray, np.ndarray]:
         d, dtype = self.description, self._element.storage
         if full.tokens == 0:
             return np.empty((d.kv_heads, 0, d.key_dim), dtype), np.empty((d.kv_heads, 0, d.value_dim), dtype)
         # Private: ours to scribble on, whatever seals the file has.
-        buffer = mapped(descriptor, full.bytes, flags=mmap.MAP_PRIVATE, protection=mmap.PROT_READ | mmap.PROT_WRITE)
+        buffer = mapped(descriptor, full.bytes, flags=mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE, protection=mmap.PROT_READ | mmap.PROT_WRITE)
 
         def rows(offset: int, head_stride: int, dim: int) -> np.ndarray:
             shape = (d.kv_heads, full.tokens, dim)
