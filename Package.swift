@@ -12,9 +12,6 @@ let strict: [SwiftSetting] = [
     .enableExperimentalFeature("Lifetimes"),
 ]
 
-/// For a target whose tests reach inside, also in a release build, which is the one that is tested.
-let testable: [SwiftSetting] = [.unsafeFlags(["-enable-testing"], .when(configuration: .release))]
-
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let collections = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
@@ -43,7 +40,7 @@ let package = Package(
         .target(name: "AdminCommands", dependencies: ["LagKVClient", "WireProtocol", "ChunkStore", "LagKV", "CacheModel", "LinuxKit", "Safetensors", argumentParser, logging], swiftSettings: strict),
         .target(name: "Safetensors", dependencies: ["CacheModel", "LinuxKit"], swiftSettings: strict),
         .target(name: "LagKVClient", dependencies: ["WireProtocol", "CacheModel", "LinuxKit"], exclude: [], swiftSettings: strict),
-        .target(name: "Daemon", dependencies: ["SharedCache", "WireProtocol", "ChunkStore", "LinuxKit", "CacheLoop", argumentParser, logging, collections], swiftSettings: strict + testable),
+        .target(name: "Daemon", dependencies: ["SharedCache", "WireProtocol", "ChunkStore", "LinuxKit", "CacheLoop", argumentParser, logging, collections], swiftSettings: strict),
 
         // The core: decides; touches the world only through what it is given.
         .target(name: "SharedCache", dependencies: ["ChunkStore", "LagKV", "WireProtocol", "CacheModel", "CacheLoop", "LinuxKit", collections], swiftSettings: strict),

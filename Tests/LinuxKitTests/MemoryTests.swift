@@ -33,7 +33,8 @@ struct MemoryTests {
         #expect(!addresses.contains(pool.take(byteCount: 4_096).baseAddress))
         let again = [pool.take(byteCount: 8_192), pool.take(byteCount: 8_192)]
         #expect(Set(again.map(\.baseAddress)) == Set(addresses.prefix(2)))
-        #expect(pool.heldBytes <= 4_096)
+        // An optimizer lets go of them after their last use.
+        withExtendedLifetime(again) { #expect(pool.heldBytes <= 4_096) }
     }
 
     @Test("a pool's buffers are as long as was asked, and at most a quarter longer", arguments: 1...300)
