@@ -189,7 +189,7 @@ extension SessionCache {
     }
 
     /// Objects of one request that are read at a time: enough to keep a disk busy while the workers decode.
-    private static let readsInFlight = 8
+    private static let readsInFlight = 16
 
     /// How far `concurrently` is.
     @CacheLoop
