@@ -19,9 +19,10 @@ class Sample:
     answer: str
 
 
-def fitted(tokenizer, tokens: int, build: Callable[[int], Sample]) -> Sample:
-    """The sample with as much filler as keeps context and question within so many tokens: `build` takes units of filler."""
-    low, high = 0, tokens
+def fitted(tokenizer, tokens: int, build: Callable[[int], Sample], most: int) -> Sample:
+    """The sample with as much filler as keeps context and question within so many tokens: `build` takes units of filler, at
+    most `most`."""
+    low, high = 0, most
     while low < high:
         middle = (low + high + 1) // 2
         sample = build(middle)
@@ -31,22 +32,24 @@ def fitted(tokenizer, tokens: int, build: Callable[[int], Sample]) -> Sample:
 
 
 def passkey(tokenizer, tokens: int, seed: int, digits: int) -> Sample:
-    """The paper's test: a number in a heap of repeated sentences (Mohtashami and Jaggi, arXiv 2305.16300)."""
+    """The paper's test, in the words of its origin (Mohtashami and Jaggi, arXiv 2305.16300): a number in a heap of repeated
+    sentences, cut where the length wants it."""
     chance = random.Random(seed)
     key, depth = "".join(chance.choices("0123456789", k=digits)), chance.random()
-    filler = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. "
     task = (
-        "There is an important info hidden inside a lot of irrelevant text. Find it and memorize it. "
-        "I will quiz you about the important information there.\n"
+        "There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. "
+        "I will quiz you about the important information there."
     )
+    sentences = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again."
+    filler = " ".join([sentences] * tokens)
 
-    def build(units: int) -> Sample:
-        before = int(units * depth)
-        hidden = f"\nThe pass key is {key}. Remember it. {key} is the pass key.\n"
-        context = task + filler * before + hidden + filler * (units - before)
+    def build(characters: int) -> Sample:
+        before = int(characters * depth)
+        hidden = f"The pass key is {key}. Remember it. {key} is the pass key."
+        context = "\n".join((task, filler[:before], hidden, filler[: characters - before]))
         return Sample(context, "\nWhat is the pass key? The pass key is", key)
 
-    return fitted(tokenizer, tokens, build)
+    return fitted(tokenizer, tokens, build, most=8 * tokens)
 
 
 def needle(tokenizer, tokens: int, seed: int, digits: int) -> Sample:
@@ -64,7 +67,7 @@ def needle(tokenizer, tokens: int, seed: int, digits: int) -> Sample:
         context = " ".join(text[:at]) + hidden + " ".join(text[at:])
         return Sample(context, f"\nThe special magic number for {city} that the text mentions is", number)
 
-    return fitted(tokenizer, tokens, build)
+    return fitted(tokenizer, tokens, build, most=tokens)
 
 
 def multikey(tokenizer, tokens: int, seed: int, digits: int) -> Sample:
@@ -84,7 +87,7 @@ def multikey(tokenizer, tokens: int, seed: int, digits: int) -> Sample:
         context = "".join(f"One of the special magic uuids for {k} is: {v}.\n" for k, v in lines)
         return Sample(context, f"The special magic uuid for {key} mentioned above is:", value)
 
-    return fitted(tokenizer, tokens, build)
+    return fitted(tokenizer, tokens, build, most=tokens)
 
 
 TASKS = {"passkey": passkey, "needle": needle, "multikey": multikey}
