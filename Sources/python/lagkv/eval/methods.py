@@ -124,7 +124,7 @@ def answer(model, tokenizer, cache, logits: torch.Tensor, right: str, limit: int
     text = ""
     while len(said) < limit:
         said.append(int(logits.argmax()))
-        text = tokenizer.decode(said).strip()
+        text = tokenizer.decode(said).lstrip(" \n\"'“").rstrip()
         if not right.startswith(text[: len(right)]) or text.startswith(right):
             break
         with torch.inference_mode():

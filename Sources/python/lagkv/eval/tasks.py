@@ -72,7 +72,8 @@ def needle(tokenizer, tokens: int, seed: int, digits: int) -> Sample:
 
 def multikey(tokenizer, tokens: int, seed: int, digits: int) -> Sample:
     """Many UUIDs, each with a UUID of its own, and one is asked for (RULER's multikey 3). Every line could be the answer, so
-    nothing may be evicted at all: the hardest for LagKV. `digits` has no meaning here."""
+    nothing may be evicted at all: the hardest for LagKV. The question repeats the words of the lines, where RULER's does not,
+    because small models answer nothing else. `digits` has no meaning here."""
     chance = random.Random(seed)
 
     def number() -> str:
@@ -85,7 +86,7 @@ def multikey(tokenizer, tokens: int, seed: int, digits: int) -> Sample:
         lines = pairs[: max(1, units)]
         key, value = lines[int(len(lines) * depth)]
         context = "".join(f"One of the special magic uuids for {k} is: {v}.\n" for k, v in lines)
-        return Sample(context, f"The special magic uuid for {key} mentioned above is:", value)
+        return Sample(context, f"One of the special magic uuids for {key} is:", value)
 
     return fitted(tokenizer, tokens, build, most=tokens)
 
