@@ -228,7 +228,7 @@ def test_a_name_that_is_none_is_a_bad_name(client: lagkv.Client, name: str) -> N
 
 def test_handles_of_nobody_and_of_others_are_bad_handles(client: lagkv.Client, stranger: Stranger) -> None:
     for handle in (0, 1, 2, 77, 0xFFFF_FFFF):
-        for verb, rest in ((4, b""), (5, bytes(12)), (6, b"\0"), (7, bytes(4)), (8, bytes(4)), (9, b""), (10, bytes(8))):
+        for verb, rest in ((4, b""), (5, bytes(12)), (6, b"\0"), (7, bytes(5)), (8, bytes(4)), (9, b""), (10, bytes(8))):
             assert stranger.refused(verb, struct.pack("<I", handle) + rest) == "badHandle"
 
 
