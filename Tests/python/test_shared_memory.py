@@ -340,7 +340,7 @@ def test_summaries_are_lo_of_all_heads_and_then_hi(serve: Serve, files: Files) -
 def test_full_lies_in_a_file_of_its_own(serve: Serve) -> None:
     def script(peer: Peer) -> None:
         for tokens in (3, 0):
-            assert peer.receive() == (7, struct.pack("<2I", 77, 1))
+            assert peer.receive() == (7, struct.pack("<2IB", 77, 1, 0))
             descriptor = os.memfd_create("full")
             data = np.arange(96, dtype=np.uint16).tobytes() if tokens else b""
             os.write(descriptor, data)
