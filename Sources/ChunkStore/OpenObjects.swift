@@ -11,12 +11,13 @@ final class OpenObjects {
     private var uses: UInt64 = 0
 
     private struct Key: Hashable {
-        let session: ObjectIdentifier
+        /// Its identity on disk, which no session ever has again.
+        let session: ObjectID
         let name: ObjectName
     }
 
     func get(_ name: ObjectName, of session: SessionFiles) -> StoredObject? {
-        let key = Key(session: ObjectIdentifier(session), name: name)
+        let key = Key(session: session.manifest.id, name: name)
         guard let object = objects[key]?.object else { return nil }
         uses += 1
         objects[key]?.lastUse = uses
@@ -28,11 +29,11 @@ final class OpenObjects {
             objects[oldest.key] = nil
         }
         uses += 1
-        objects[Key(session: ObjectIdentifier(session), name: name)] = (object, uses)
+        objects[Key(session: session.manifest.id, name: name)] = (object, uses)
     }
 
     /// Lets go of a session's objects, so that what is removed of them leaves the disk.
     func removeAll(of session: SessionFiles) {
-        objects = objects.filter { $0.key.session != ObjectIdentifier(session) }
+        objects = objects.filter { $0.key.session != session.manifest.id }
     }
 }
