@@ -9,6 +9,7 @@ public import LinuxKit
 ///
 /// What each promises after a crash is POSIX's and ext4's least: bytes are there after `sync` of their file; a name is
 /// there (or gone) after `syncDirectory` of its directory; before, either may have happened. A rename is never half done.
+/// What throws has changed nothing; a sync that throws has made nothing safe, and may be tried again.
 @CacheLoop
 public protocol Device: AnyObject {
     /// Offsets, lengths and addresses of reads and writes are multiples of this: 4,096 under O_DIRECT as well as without.
@@ -76,6 +77,8 @@ public struct DeviceError: Error, Sendable, Hashable, CustomStringConvertible {
 
     /// The name is taken.
     public var isFileExists: Bool { code == 17 }
+    /// There is no such name.
+    public var isNotFound: Bool { code == 2 }
 
     public var description: String { "\(operation) \(path): \(Kernel.describe(errno: code))" }
 }

@@ -15,6 +15,9 @@ public final class SessionFiles {
     public private(set) var bytes = 0
     /// Names that counted for nothing when the directory was last listed.
     private var stale: [ObjectName] = []
+    private var isPrepared = false
+    /// Names that were made, and may be gone after a crash: their directory could not be synced.
+    private var doubtful: [(name: ObjectName, bytes: Int)] = []
     private let store: SessionStore
 
     init(path: String, manifest: Manifest, store: SessionStore) {
@@ -24,7 +27,16 @@ public final class SessionFiles {
     }
 
     public var description: SessionDescription { manifest.description }
+    /// Tokens that can be read back now.
     public var tokens: Int { durable.tokens(description.policy) }
+
+    /// Tokens that a crash leaves, whichever doubtful name it leaves with them.
+    public var durableTokens: Int {
+        doubtful.reduce(tokens) { min($0, DurableState.read(names + [$1.name]).state.tokens(description.policy)) }
+    }
+
+    /// Names that count.
+    private var names: [ObjectName] { durable.chunks + [durable.window].compactMap(\.self) }
 
     func moved(to path: String) { self.path = path }
 
@@ -40,10 +52,13 @@ public final class SessionFiles {
 
     /// Removes what a crash left. Must come before the first write: an object from before a truncation would otherwise pass for
     /// the successor of a new one. Where a chunk is missing below the window nothing is touched.
-    public func prepareForWriting() async {
-        guard !durable.isBroken else { return }
+    public func prepareForWriting() async throws(CacheError) {
+        guard !isPrepared, !durable.isBroken else { return }
+        // Names that a killed daemon made may not have been synced; they are relied upon from here on.
+        try await reporting("syncing \(path)") { () throws(DeviceError) in try await store.device.syncDirectory(path) }
         await remove(stale.map(\.text))
         stale = []
+        isPrepared = true
     }
 
     /// Numbers are handed out when an object is made, so that objects written side by side keep their order.
@@ -71,28 +86,53 @@ public final class SessionFiles {
     }
 
     private func put(_ object: EncodedObject, named name: ObjectName) async throws(CacheError) {
-        let file = "\(path)/\(name.text)"
+        try await settle()
         try store.reserve(object.byteCount)
         do throws(CacheError) {
             try await reporting("making an object durable") { () throws(DeviceError) in
                 let unnamed = try await store.device.createUnnamed(in: path)
                 try await unnamed.write(object.buffer, count: object.byteCount)
                 try await unnamed.sync()
-                try await unnamed.publish(as: file)
-                try await store.device.syncDirectory(path)
+                try await unnamed.publish(as: "\(path)/\(name.text)")
             }
         } catch {
             store.release(object.byteCount)
             throw error
         }
         bytes += object.byteCount
+        do throws(CacheError) {
+            try await reporting("making an object durable") { () throws(DeviceError) in try await store.device.syncDirectory(path) }
+        } catch {
+            doubtful.append((name, object.byteCount))
+            try? await settle()
+            throw error
+        }
+    }
+
+    /// Takes back names that could not be made durable. Until that has been done nothing else becomes durable: after a crash such a
+    /// name might outrank what came before it.
+    /// - Throws: `diskFailed`, for another time.
+    public func settle() async throws(CacheError) {
+        guard !doubtful.isEmpty else { return }
+        try await reporting("taking back an object") { () throws(DeviceError) in
+            for (name, count) in doubtful {
+                do throws(DeviceError) {
+                    try await store.device.unlink("\(path)/\(name.text)")
+                    store.release(count)
+                    bytes -= count
+                } catch where error.isNotFound {
+                    continue
+                }
+            }
+            try await store.device.syncDirectory(path)
+        }
+        doubtful = []
     }
 
     private func adopt(_ name: ObjectName) async {
         let next = durable.nextSequence
-        let names = durable.chunks + [durable.window].compactMap(\.self) + [name]
         let outranked: [ObjectName]
-        (durable, outranked) = DurableState.read(names)
+        (durable, outranked) = DurableState.read(names + [name])
         durable.nextSequence = max(next, durable.nextSequence)
         await remove(outranked.map(\.text))
     }

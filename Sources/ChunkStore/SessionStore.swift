@@ -18,6 +18,12 @@ public final class SessionStore {
     public var byteLimit: Int?
     /// Bytes of all files, each counted once however many names it has.
     public private(set) var usedBytes = 0
+    /// Directories above sessions whose names are known to be durable.
+    private var lastingDirectories: Set<String> = []
+    /// Directories of sessions whose making failed, and which could not be removed for good.
+    private var unfinished: [(path: String, owner: UInt32)] = []
+    /// Files are removed by one task at a time: two that remove names of one file must not both take the other's for the last.
+    private let removal = Gate()
 
     public init(device: any Device, entropy: Entropy) {
         self.device = device
@@ -37,9 +43,16 @@ public final class SessionStore {
                 try await reporting("tidying up") { () throws(DeviceError) in try await destroy("\(directory)/\(entry.name)") }
             }
         }
+        // What was tidied away had not been counted.
+        usedBytes = 0
         var counted: Set<UInt64> = []
         for user in try await list("sessions") where user.isDirectory {
             guard let owner = UInt32(user.name) else { continue }
+            // Names that a killed daemon made may not have been synced; they are relied upon from here on.
+            try await reporting("syncing sessions/\(owner)") { () throws(DeviceError) in
+                try await makeDirectory("sessions/\(owner)")
+                try await device.syncDirectory("sessions/\(owner)")
+            }
             for entry in try await list("sessions/\(owner)") where entry.isDirectory {
                 do throws(CacheError) {
                     let name = try SessionName(entry.name)
@@ -78,9 +91,19 @@ public final class SessionStore {
     private func build(
         owner: UInt32, name: SessionName, _ manifest: Manifest, fill: (SessionFiles) async throws(CacheError) -> Void
     ) async throws(CacheError) -> SessionFiles {
+        while let (path, owner) = unfinished.popLast() {
+            do throws(DeviceError) {
+                try await abandon(path, owner: owner)
+            } catch {
+                // The disk that would not remove it will hardly take another; if it does, this one is for another time.
+                unfinished.append((path, owner))
+                break
+            }
+        }
         let pending = "pending/\(entropy.next())"
+        var place = pending
         do throws(CacheError) {
-            try await reporting("making a session") { () throws(DeviceError) in try await makeDirectory(pending) }
+            try await reporting("making a session") { () throws(DeviceError) in try await device.makeDirectory(pending) }
             try await write(manifest, to: pending)
             let files = SessionFiles(path: pending, manifest: manifest, store: self)
             try await files.relist()
@@ -90,14 +113,29 @@ public final class SessionStore {
                 try await device.syncDirectory(pending)
                 try await makeDirectory("sessions/\(owner)")
                 try await device.rename(pending, to: path)
+                place = path
                 files.moved(to: path)
                 try await device.syncDirectory("sessions/\(owner)")
             }
             return files
         } catch {
-            try? await destroy(pending)
+            if (try? await abandon(place, owner: owner)) == nil { unfinished.append((place, owner)) }
             throw error
         }
+    }
+
+    /// Removes what was made of a session, so that no crash brings it back.
+    private func abandon(_ path: String, owner: UInt32) async throws(DeviceError) {
+        guard path.hasPrefix("sessions/") else { return try await destroy(path) }
+        let trash = "trash/\(entropy.next())"
+        do throws(DeviceError) {
+            try await device.rename(path, to: trash)
+        } catch {
+            // It is away already, and only its directory was not synced.
+            guard error.isNotFound else { throw error }
+        }
+        try await device.syncDirectory("sessions/\(owner)")
+        try? await destroy(trash)
     }
 
     private func write(_ manifest: Manifest, to directory: String) async throws(CacheError) {
@@ -105,11 +143,16 @@ public final class SessionStore {
         let buffer = AlignedBuffer(byteCount: bytes.count)
         buffer.withUnsafeMutableBytes(0..<bytes.count) { $0.copyBytes(from: bytes) }
         try reserve(bytes.count)
-        try await reporting("writing a manifest") { () throws(DeviceError) in
-            let file = try await device.createUnnamed(in: directory)
-            try await file.write(buffer, count: bytes.count)
-            try await file.sync()
-            try await file.publish(as: "\(directory)/manifest")
+        do throws(CacheError) {
+            try await reporting("writing a manifest") { () throws(DeviceError) in
+                let file = try await device.createUnnamed(in: directory)
+                try await file.write(buffer, count: bytes.count)
+                try await file.sync()
+                try await file.publish(as: "\(directory)/manifest")
+            }
+        } catch {
+            release(bytes.count)
+            throw error
         }
     }
 
@@ -117,23 +160,34 @@ public final class SessionStore {
     public func rename(_ files: SessionFiles, owner: UInt32, to name: SessionName) async throws(CacheError) {
         let path = "sessions/\(owner)/\(name)"
         try await reporting("renaming a session") { () throws(DeviceError) in
-            try await device.rename(files.path, to: path)
-            files.moved(to: path)
-            try await device.syncDirectory("sessions/\(owner)")
+            try await move(files, to: path, owner: owner)
         }
     }
 
-    /// Removes a session: gone at once, its space a little later.
-    public func delete(_ files: SessionFiles, owner: UInt32) async throws(CacheError) {
-        let trash = "trash/\(entropy.next())"
-        try await reporting("deleting a session") { () throws(DeviceError) in
-            try await device.rename(files.path, to: trash)
-            files.moved(to: trash)
+    /// Renames a session's directory, durably. Where that fails it goes back.
+    private func move(_ files: SessionFiles, to path: String, owner: UInt32) async throws(DeviceError) {
+        let before = files.path
+        try await device.rename(before, to: path)
+        files.moved(to: path)
+        do throws(DeviceError) {
             try await device.syncDirectory("sessions/\(owner)")
+        } catch {
+            if (try? await device.rename(path, to: before)) != nil { files.moved(to: before) }
+            throw error
         }
+    }
+
+    /// Takes a session's name away, durably. Its files are still there until `destroy`.
+    public func discard(_ files: SessionFiles, owner: UInt32) async throws(CacheError) {
+        try await reporting("deleting a session") { () throws(DeviceError) in
+            try await move(files, to: "trash/\(entropy.next())", owner: owner)
+        }
+    }
+
+    /// Removes the files of a session that was discarded. What cannot be removed now is removed at the next start.
+    public func destroy(_ files: SessionFiles) async {
         files.letGo()
-        // From here on the session is gone; what cannot be removed now is removed at the next start.
-        try? await destroy(trash)
+        try? await destroy(files.path)
     }
 
     // MARK: Space
@@ -155,6 +209,8 @@ public final class SessionStore {
     /// - Returns: bytes of the files removed.
     func remove(_ names: Set<String>, in path: String) async -> Int {
         var removed = 0
+        await removal.enter()
+        defer { removal.leave() }
         guard let entries = try? await device.list(path) else { return 0 }
         for entry in entries where names.contains(entry.name) {
             guard (try? await device.unlink("\(path)/\(entry.name)")) != nil else { continue }
@@ -164,11 +220,15 @@ public final class SessionStore {
         return removed
     }
 
-    /// Removes a directory of files.
+    /// Removes a directory of files, if it is there.
     private func destroy(_ path: String) async throws(DeviceError) {
-        let entries = try await device.list(path)
-        _ = await remove(Set(entries.map(\.name)), in: path)
-        try await device.removeDirectory(path)
+        do throws(DeviceError) {
+            let entries = try await device.list(path)
+            _ = await remove(Set(entries.map(\.name)), in: path)
+            try await device.removeDirectory(path)
+        } catch where error.isNotFound {
+            return
+        }
     }
 
     // MARK: Loading
@@ -192,13 +252,16 @@ public final class SessionStore {
         try await reporting("listing \(path)") { () throws(DeviceError) in try await device.list(path) }
     }
 
+    /// Makes a directory, durably, unless it is there. One that is may be there only until the power fails: it is synced as well.
     private func makeDirectory(_ path: String) async throws(DeviceError) {
-        do {
+        guard !lastingDirectories.contains(path) else { return }
+        do throws(DeviceError) {
             try await device.makeDirectory(path)
-            try await device.syncDirectory(path.contains("/") ? String(path.prefix { $0 != "/" }) : ".")
-        } catch where error.isFileExists {
-            return
+        } catch {
+            guard error.isFileExists else { throw error }
         }
+        try await device.syncDirectory(path.contains("/") ? String(path.prefix { $0 != "/" }) : ".")
+        lastingDirectories.insert(path)
     }
 }
 

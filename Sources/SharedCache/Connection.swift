@@ -35,9 +35,10 @@ public final class Connection {
     func remove(_ number: UInt32) -> Handle? { handles.removeValue(forKey: number) }
 
     /// Takes everything it holds away from it, for good.
+    /// - Returns: the handles, in the order in which they were given out.
     func close() -> [Handle] {
         isClosed = true
         defer { handles = [:] }
-        return Array(handles.values)
+        return handles.sorted { $0.key < $1.key }.map(\.value)
     }
 }

@@ -20,6 +20,8 @@ final class Session {
     var readers = 0
     /// Milliseconds since 1970, on the loop's clock.
     var lastUsed: UInt64
+    /// Its files are being moved away: chunks that cannot be written meanwhile are no fault.
+    var isLeaving = false
     /// Its name is gone; requests that still wait at the gate are told so.
     var isDeleted = false
 
@@ -105,9 +107,9 @@ final class Resident {
     /// Rows of `layer` to the left of row 0.
     func recalledRows(layer: Int) -> Int { (recalled[layer].first?.count ?? 0) * policy.evicted(inLayer: layer) }
 
-    /// Bytes of memory that the session takes with `tokens` tokens and what is recalled.
-    func residentBytes(tokens: Int) -> Int {
-        layout.residentBytes(tokens: tokens, recalled: (0..<geometry.layers).reduce(0) { $0 + recalledRows(layer: $1) })
+    /// Bytes of memory that the session takes with `tokens` tokens, room up to `grant`, and what is recalled.
+    func residentBytes(tokens: Int, grant: Int) -> Int {
+        layout.residentBytes(tokens: tokens, grant: grant, recalled: (0..<geometry.layers).reduce(0) { $0 + recalledRows(layer: $1) })
     }
 
     var hasRecalled: Bool { recalled.contains { $0.contains { !$0.isEmpty } } }

@@ -19,7 +19,7 @@ extension SessionCache {
 
     /// Sets what a session is charged to what it takes.
     func charge(_ session: Session, _ resident: Resident) {
-        resident.charged = resident.residentBytes(tokens: resident.tokens) + (resident.grant - resident.tokens) * resident.geometry.tokenBytes
+        resident.charged = resident.residentBytes(tokens: resident.tokens, grant: resident.grant)
     }
 
     /// Makes room for `bytes` more of `session`, whose gate is entered, by suspending idle sessions, least recently used first.

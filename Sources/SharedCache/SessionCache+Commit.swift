@@ -55,7 +55,7 @@ extension SessionCache {
 
     func standing(_ session: Session, _ resident: Resident) -> Standing {
         Standing(
-            tokens: resident.tokens, sealedChunks: resident.sealedChunks, durableTokens: session.files.tokens,
+            tokens: resident.tokens, sealedChunks: resident.sealedChunks, durableTokens: session.files.durableTokens,
             generation: resident.slabs.generation)
     }
 

@@ -39,15 +39,13 @@ extension SessionCache {
 
     /// Removes a session from disk and memory. Nobody else is at its gate, or whoever is will find it deleted.
     func remove(_ session: Session) async throws(CacheError) {
+        session.isLeaving = true
+        defer { session.isLeaving = false }
+        try await store.discard(session.files, owner: session.owner)
         session.isDeleted = true
-        // Chunks on their way notice, and are dropped.
+        // Chunks on their way notice, and are dropped. Not earlier: they are needed where the disk refuses the deletion.
         while session.spillsInFlight > 0 { await session.spillChanged.wait() }
-        do throws(CacheError) {
-            try await store.delete(session.files, owner: session.owner)
-        } catch {
-            session.isDeleted = false
-            throw error
-        }
+        await store.destroy(session.files)
         session.resident?.slabs.retire(.deleted)
         session.resident = nil
         sessions[SessionKey(owner: session.owner, name: session.name)] = nil
@@ -61,7 +59,7 @@ extension SessionCache {
         return SessionRow(
             name: session.name, owner: session.owner, state: session.resident == nil ? .suspended : .resident,
             description: session.description, tokens: tokens, sealedChunks: session.policy.sealedChunks(tokens: tokens),
-            durableTokens: session.files.tokens, residentBytes: session.resident?.charged ?? 0, diskBytes: session.files.bytes,
+            durableTokens: session.files.durableTokens, residentBytes: session.resident?.charged ?? 0, diskBytes: session.files.bytes,
             writer: session.writer?.caller.process ?? 0, readers: UInt32(session.readers), lastUsed: session.lastUsed,
             created: session.files.manifest.createdMilliseconds, fault: session.fault.map { "\($0)" } ?? "")
     }

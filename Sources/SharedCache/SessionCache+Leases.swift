@@ -12,8 +12,14 @@ extension SessionCache {
         }
         await session.gate.enter()
         defer { session.gate.leave() }
-        _ = try await makeResident(session)
-        return try await attach(session, write: true, to: connection)
+        do throws(CacheError) {
+            _ = try await makeResident(session)
+            return try await attach(session, write: true, to: connection)
+        } catch {
+            // A request that fails has changed nothing: what was made goes again.
+            try? await remove(session)
+            throw error
+        }
     }
 
     /// Makes a session known once `make` has made it durable; its name is taken meanwhile.
@@ -89,9 +95,9 @@ extension SessionCache {
             session.readers -= 1
             return
         }
-        guard session.writer === connection else { return }
+        // A handle from before a suspend ends nothing: the lease may have been taken again since.
+        guard session.writer === connection, let resident = session.resident, resident === handle.resident else { return }
         session.writer = nil
-        guard let resident = session.resident, resident === handle.resident else { return }
         let tokens = resident.currentTokens
         resident.slabs.beginChange()
         resident.tokens = tokens
@@ -116,7 +122,7 @@ extension SessionCache {
         let piece = Self.pieceBytes / resident.geometry.tokenBytes / resident.policy.lag * resident.policy.lag
         var refusal: CacheError?
         for grant in [max(seal, min(capacity, tokens + piece)), seal] {
-            let bytes = resident.residentBytes(tokens: tokens) + (grant - tokens) * resident.geometry.tokenBytes
+            let bytes = resident.residentBytes(tokens: tokens, grant: grant)
             do throws(CacheError) {
                 try await reserveMemory(bytes - resident.charged, for: session)
             } catch {

@@ -49,8 +49,7 @@ extension SessionCache {
     /// Takes recalled rows out of the view and gives their pages back. A change of layout is under way.
     func releaseRecalled(_ resident: Resident) {
         for layer in 0..<resident.geometry.layers {
-            let rows = resident.recalledRows(layer: layer)
-            if rows > 0 { resident.slabs.discard(layer: layer, rows: -rows..<0) }
+            if resident.recalledRows(layer: layer) > 0 { resident.slabs.discardRecalled(layer: layer) }
             resident.recalled[layer] = Array(repeating: [], count: resident.geometry.heads)
         }
     }

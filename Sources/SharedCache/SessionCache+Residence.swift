@@ -41,7 +41,7 @@ extension SessionCache {
         // What is on disk is always a beginning of what the session is, so equal lengths are equal tokens.
         guard session.files.tokens != tokens else { return }
         try await publish(try await unsealed(of: session, tokens: tokens), of: session, tokens: tokens)
-        session.resident?.slabs.publishDurable(tokens: session.files.tokens)
+        session.resident?.slabs.publishDurable(tokens: session.files.durableTokens)
     }
 
     /// Writes `window`, the unsealed tokens at a length of `tokens`: on disk the session has that length from then on.
@@ -84,11 +84,11 @@ extension SessionCache {
     /// Brings the hot view into memory, unless it is there. The gate is entered.
     func makeResident(_ session: Session) async throws(CacheError) -> Resident {
         if let resident = session.resident { return resident }
-        await session.files.prepareForWriting()
+        try await session.files.prepareForWriting()
         let tokens = session.files.tokens
         let layout = try SlabLayout(session.description)
         let resident = Resident(slabs: try Slabs(layout: layout, name: session.name.text), tokens: tokens)
-        let bytes = resident.residentBytes(tokens: tokens)
+        let bytes = resident.residentBytes(tokens: tokens, grant: tokens)
         try await reserveMemory(bytes, for: session)
         transitBytes += bytes
         defer { transitBytes -= bytes }
@@ -96,7 +96,7 @@ extension SessionCache {
         try await load(session, into: resident)
         resident.extendPositions()
         resident.publishLayout()
-        resident.slabs.publishDurable(tokens: session.files.tokens)
+        resident.slabs.publishDurable(tokens: session.files.durableTokens)
         resident.charged = bytes
         session.resident = resident
         metrics.resumes += 1

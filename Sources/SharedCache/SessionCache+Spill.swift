@@ -46,7 +46,7 @@ extension SessionCache {
                 try await session.files.publish(chunk: chunk.number, object)
                 return noteDurable(chunk, object, of: session)
             } catch {
-                report(error, of: session)
+                if !session.isLeaving { report(error, of: session) }
                 await clock.sleep(milliseconds: pause)
                 pause = min(2 * pause, Self.longestRetry)
             }
@@ -58,7 +58,7 @@ extension SessionCache {
         metrics.bytesSpilled += chunk.raw.tokenCount * session.geometry.tokenBytes
         metrics.bytesWritten += object.byteCount
         session.fault = nil
-        session.resident?.slabs.publishDurable(tokens: session.files.tokens)
+        session.resident?.slabs.publishDurable(tokens: session.files.durableTokens)
     }
 
     /// The chunk stays in memory, and answers from there; who waits for the disk is told.
@@ -77,6 +77,7 @@ extension SessionCache {
             if let fault = session.fault { throw fault }
             await session.spillChanged.wait()
         }
+        try await session.files.settle()
     }
 
     /// Makes room on disk for one object, by deleting suspended sessions that are marked disposable, least recently used first.

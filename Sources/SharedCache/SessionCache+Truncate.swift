@@ -16,8 +16,9 @@ extension SessionCache {
             throw CacheError(.badTokenCount, "truncating a session", seen: "to \(tokens) tokens", expected: "0 to \(current)")
         }
         try await drain(session)
-        try await reserveMemory(resident.residentBytes(tokens: tokens) - resident.charged, for: session)
-        resident.charged = max(resident.charged, resident.residentBytes(tokens: tokens))
+        let bytes = resident.residentBytes(tokens: tokens, grant: tokens)
+        try await reserveMemory(bytes - resident.charged, for: session)
+        resident.charged = max(resident.charged, bytes)
         let window: RawChunk
         do throws(CacheError) {
             window = try await unsealed(of: session, tokens: tokens)
@@ -53,7 +54,7 @@ extension SessionCache {
         _ = await extendGrant(session, resident, tokens: tokens)
         resident.extendPositions()
         resident.publishLayout()
-        resident.slabs.publishDurable(tokens: session.files.tokens)
+        resident.slabs.publishDurable(tokens: session.files.durableTokens)
     }
 
     func fork(

@@ -88,7 +88,7 @@ public final class SessionCache {
     public func stop() async -> [(name: String, error: CacheError)] {
         isStopping = true
         var failed: [(name: String, error: CacheError)] = []
-        for session in sessions.values where session.resident != nil {
+        for session in inOrder() where session.resident != nil {
             await session.gate.enter()
             do throws(CacheError) {
                 try await suspend(session)
@@ -104,7 +104,7 @@ public final class SessionCache {
     public func suspendIdle() async {
         guard let limit = settings.idleSuspendMilliseconds else { return }
         let now = clock.wallMilliseconds
-        for session in sessions.values where session.isIdle && session.readers == 0 && session.lastUsed + limit <= now {
+        for session in inOrder() where session.isIdle && session.readers == 0 && session.lastUsed + limit <= now {
             await session.gate.enter()
             if session.resident != nil, session.writer == nil { try? await suspend(session) }
             session.gate.leave()
@@ -114,6 +114,9 @@ public final class SessionCache {
     /// Gives memory back that was kept for the next chunk and not wanted for `calls` calls of this. Called now and then by the
     /// daemon's timer.
     public func trim(after calls: UInt64) { pool.trim(after: calls) }
+
+    /// By owner and name, so that a seed always meets them in one order.
+    private func inOrder() -> [Session] { sessions.sorted { $0.key < $1.key }.map(\.value) }
 
     /// Ends a connection: its leases and handles, with the tokens it has published.
     public func close(_ connection: Connection) async {

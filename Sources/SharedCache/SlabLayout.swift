@@ -119,16 +119,18 @@ struct SlabLayout: Sendable {
     /// The row of the first token of chunk `chunk` when chunks below it are sealed and compacted.
     func firstRow(ofChunk chunk: Int, layer: Int) -> Int { policy.sink + chunk * policy.kept(inLayer: layer) }
 
-    /// Bytes of memory that `tokens` tokens and their bookkeeping take, in whole pages: what a budget is charged.
-    func residentBytes(tokens: Int, recalled: Int) -> Int {
+    /// Bytes of memory that `tokens` tokens with room up to `grant`, and their bookkeeping, take, in whole pages: what a budget is
+    /// charged. It never grows while tokens fill the room that was granted.
+    func residentBytes(tokens: Int, grant: Int, recalled: Int) -> Int {
         let compressed = (0..<geometry.layers).count { policy.isCompressed(layer: $0) }
         let sealed = policy.sealedChunks(tokens: tokens)
         func layerBytes(_ rows: Int) -> Int {
             geometry.heads
                 * (Self.pages(rows * geometry.keyBytes) + Self.pages(rows * geometry.valueBytes) + Self.pages(rows * 4))
         }
-        let kept = tokens - sealed * (policy.lag - policy.keptPerChunk)
-        return compressed * layerBytes(kept) + (geometry.layers - compressed) * layerBytes(tokens) + recalled * geometry.heads * geometry.rowBytes
-            + Self.pages(tokens * 4) + geometry.layers * sealed * wire.summariesChunkStride + 3 * Self.page
+        let kept = grant - sealed * (policy.lag - policy.keptPerChunk)
+        let summaries = geometry.layers * policy.sealedChunks(tokens: grant) * wire.summariesChunkStride
+        return compressed * layerBytes(kept) + (geometry.layers - compressed) * layerBytes(grant) + recalled * geometry.heads * geometry.rowBytes
+            + Self.pages(grant * 4) + summaries + 3 * Self.page
     }
 }

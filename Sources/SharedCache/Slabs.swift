@@ -85,12 +85,23 @@ final class Slabs: Sendable {
         }
     }
 
-    /// Gives back the pages of rows `rows` of every head of `layer`.
+    /// Gives back the pages of rows `rows` of every head of `layer`. Behind them lie only rows that nobody has touched, so the
+    /// last page goes as a whole; the first stays if other rows begin it.
     func discard(layer: Int, rows: Range<Int>) {
         guard !rows.isEmpty else { return }
         for head in 0..<layout.geometry.heads {
-            discard(layout.keys(layer: layer, head: head, rows: rows))
-            discard(layout.values(layer: layer, head: head, rows: rows))
+            for bytes in [layout.keys(layer: layer, head: head, rows: rows), layout.values(layer: layer, head: head, rows: rows)] {
+                discard(bytes.lowerBound..<AlignedBuffer.roundedUp(bytes.upperBound))
+            }
+        }
+    }
+
+    /// Gives back the pages of everything to the left of row 0, which begins a page, in every head of `layer`.
+    func discardRecalled(layer: Int) {
+        for head in 0..<layout.geometry.heads {
+            let (key, value) = (layout.wire.keys(layer: layer, head: head), layout.wire.values(layer: layer, head: head))
+            discard(key - layout.wire.keyBase..<key)
+            discard(value - layout.wire.valueBase..<value)
         }
     }
 
