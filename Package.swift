@@ -74,6 +74,7 @@ let package = Package(
         .testTarget(name: "ChunkStoreTests", dependencies: ["ChunkStore", "CacheModel", "LinuxKit", "CLagKVKernels", "CZstd"], exclude: ["Golden"], swiftSettings: strict),
         .testTarget(name: "WireProtocolTests", dependencies: ["WireProtocol", "CacheModel"], exclude: ["golden.hex"], swiftSettings: strict),
         .testTarget(name: "LagKVTests", dependencies: ["LagKV", "CacheModel"], resources: [.copy("Golden")], swiftSettings: strict),
+        .testTarget(name: "SharedCacheTests", dependencies: ["SharedCache", "ChunkStore", "LagKV", "WireProtocol", "CacheModel", "CacheLoop", "LinuxKit", "LoopTesting"], swiftSettings: strict),
 
         // A real daemon for the tests that need one.
         .target(name: "TestDaemon", path: "Tests/TestDaemon", swiftSettings: strict),
