@@ -20,8 +20,8 @@ public final class SessionStore {
     public private(set) var usedBytes = 0
     /// Directories above sessions whose names are known to be durable.
     private var lastingDirectories: Set<String> = []
-    /// Directories of sessions whose making failed, and which could not be removed for good.
-    private var unfinished: [(path: String, owner: UInt32)] = []
+    /// Paths of sessions whose making failed at the last step, and which could not be taken away for good.
+    private var unfinished: Set<String> = []
     /// Files are removed by one task at a time: two that remove names of one file must not both take the other's for the last.
     private let removal = Gate()
 
@@ -91,42 +91,41 @@ public final class SessionStore {
     private func build(
         owner: UInt32, name: SessionName, _ manifest: Manifest, fill: (SessionFiles) async throws(CacheError) -> Void
     ) async throws(CacheError) -> SessionFiles {
-        while let (path, owner) = unfinished.popLast() {
-            do throws(DeviceError) {
-                try await abandon(path, owner: owner)
-            } catch {
-                // The disk that would not remove it will hardly take another; if it does, this one is for another time.
-                unfinished.append((path, owner))
-                break
-            }
+        let path = "sessions/\(owner)/\(name)"
+        if unfinished.contains(path) {
+            try await reporting("tidying up") { () throws(DeviceError) in try await abandon(path, owner: owner) }
+            unfinished.remove(path)
         }
         let pending = "pending/\(entropy.next())"
-        var place = pending
+        var isNamed = false
         do throws(CacheError) {
             try await reporting("making a session") { () throws(DeviceError) in try await device.makeDirectory(pending) }
             try await write(manifest, to: pending)
             let files = SessionFiles(path: pending, manifest: manifest, store: self)
             try await files.relist()
             try await fill(files)
-            let path = "sessions/\(owner)/\(name)"
             try await reporting("making a session") { () throws(DeviceError) in
                 try await device.syncDirectory(pending)
                 try await makeDirectory("sessions/\(owner)")
                 try await device.rename(pending, to: path)
-                place = path
+                isNamed = true
                 files.moved(to: path)
                 try await device.syncDirectory("sessions/\(owner)")
             }
             return files
         } catch {
-            if (try? await abandon(place, owner: owner)) == nil { unfinished.append((place, owner)) }
+            if !isNamed {
+                // What cannot be removed now is removed at the next start.
+                try? await destroy(pending)
+            } else if (try? await abandon(path, owner: owner)) == nil {
+                unfinished.insert(path)
+            }
             throw error
         }
     }
 
-    /// Removes what was made of a session, so that no crash brings it back.
+    /// Takes away a session whose name may not be durable, so that no crash brings it back.
     private func abandon(_ path: String, owner: UInt32) async throws(DeviceError) {
-        guard path.hasPrefix("sessions/") else { return try await destroy(path) }
         let trash = "trash/\(entropy.next())"
         do throws(DeviceError) {
             try await device.rename(path, to: trash)

@@ -23,6 +23,8 @@ final class SessionModel {
     var writer: HeldSession?
     /// The control file of the last attachment.
     var control: SharedMemory?
+    /// The length that a truncation under way will leave.
+    var shortening: Int?
     /// Forks and truncations under way, which must not meet: the fork's content would be anybody's guess.
     var changesUnderWay = 0
     private var keptByChunk: [Int: (tokens: [UInt64], kept: [[[Int]]])] = [:]
@@ -57,6 +59,7 @@ final class SessionModel {
         writer = nil
         control = nil
         changesUnderWay = 0
+        shortening = nil
         forgetRecalled()
     }
 

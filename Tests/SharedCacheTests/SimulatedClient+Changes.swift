@@ -150,8 +150,10 @@ extension SimulatedClient {
         model.changesUnderWay += 1
         // From here on a crash may leave the shorter session.
         model.durable = min(durable, count)
+        model.shortening = count
         let (answer, error) = await attempt(.truncate(handle: session.handle, tokens: count))
         guard !isOver else { return }
+        model.shortening = nil
         model.changesUnderWay -= 1
         guard let answer else {
             // A disk that failed half way may have made the truncation durable.

@@ -136,7 +136,7 @@ final class SimulatedClient {
     func noteDurable(_ count: Int, of model: SessionModel) {
         if count < model.durable { world.fail("\(model.name) had \(model.durable) durable tokens and now has \(count)") }
         if count > model.visible.count { world.fail("\(model.name) claims \(count) durable tokens of \(model.visible.count)") }
-        model.durable = count
+        model.durable = min(count, model.shortening ?? count)
     }
 
     // MARK: Checks for the simulation itself

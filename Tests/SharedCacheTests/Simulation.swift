@@ -192,7 +192,9 @@ final class Simulation {
         for row in rows { found[Key(owner: row.owner, name: row.name)] = row }
         let expected = sessions.values.sorted { key($0) < key($1) }
         sessions = [:]
-        for session in expected { claim(session, from: &found, isCertain: !isDoubtful(session)) }
+        // Those that kept their names come first: a new name may be one that a rename under way would have been refused.
+        let (kept, others) = (expected.filter { found[key($0)] != nil }, expected.filter { found[key($0)] == nil })
+        for session in kept + others { claim(session, from: &found, isCertain: !isDoubtful(session)) }
         for (_, intent) in intents.sorted(by: { $0.key < $1.key }) {
             if case .create(let session) = intent { claim(session, from: &found, isCertain: false) }
         }
