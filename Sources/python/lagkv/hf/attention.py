@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import inspect
 
 import torch
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -80,15 +81,30 @@ def attach(model) -> None:
 
 
 def _before(decoder, arguments, named) -> None:
-    cache = named.get("past_key_values")
-    if hasattr(cache, "sequences_of"):
+    if (cache := _session_cache(named)) is not None:
         ids = named.get("input_ids", arguments[0] if arguments else None)
         cache.begin(ids, (named["inputs_embeds"] if ids is None else ids).shape, named.get("attention_mask"))
         running.set(cache)
 
 
 def _after(decoder, arguments, named, output) -> None:
-    cache = named.get("past_key_values")
-    if hasattr(cache, "sequences_of"):
+    if (cache := _session_cache(named)) is not None:
         running.set(None)
         cache.abandon() if output is None else cache.commit()
+
+
+def _session_cache(named: dict):
+    """The cache of a call if it is one of ours. transformers renamed the argument from `past_key_values` to `cache`."""
+    cache = named.get("cache", named.get("past_key_values"))
+    return cache if hasattr(cache, "sequences_of") else None
+
+
+def forward(model, ids: torch.Tensor, cache, **options):
+    """One forward call without gradients, whatever the installed transformers calls the cache's argument."""
+    with torch.inference_mode():
+        return model(ids, **{_cache_argument(type(model)): cache}, use_cache=True, **options)
+
+
+@functools.cache
+def _cache_argument(model_class: type) -> str:
+    return "cache" if "cache" in inspect.signature(model_class.forward).parameters else "past_key_values"

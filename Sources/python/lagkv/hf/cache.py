@@ -248,9 +248,8 @@ class LagKVCache(transformers.Cache):
         sequence = self._alone("a model with layers of other kinds")
         ids = torch.from_numpy(sequence.session.ids[:tokens].astype(np.int64))[None].to(self._model.device)
         self.reset()
-        with torch.inference_mode():
-            for piece in ids.split(512, dim=1) if tokens else ():
-                self._model(piece, past_key_values=self, use_cache=True, logits_to_keep=1)
+        for piece in ids.split(512, dim=1) if tokens else ():
+            attention.forward(self._model, piece, self, logits_to_keep=1)
 
 
 class SessionLayer(CacheLayerMixin):
