@@ -229,6 +229,11 @@ class Session:
         """The rows of ``slab`` that are the hot view now. The next tokens go behind its ``stop``."""
         return self._extent(layer)[0]
 
+    def extents(self) -> list[slice]:
+        """``extent`` of every layer, for a step over all of them."""
+        arrangement, tokens = self._now()
+        return [self._rows(arrangement, layer, tokens) for layer in range(self.description.layers)]
+
     def commit(self, tokens: int, *, more: bool = False, durable: bool = False) -> None:
         """Declare that the session now has ``tokens`` tokens, all of them written in their windows.
 
@@ -391,14 +396,21 @@ class Session:
     def _length(self, arrangement: Arrangement) -> int:
         return arrangement.length(self._slab.published[0])
 
+    def _now(self) -> tuple[Arrangement, int]:
+        """The arrangement of rows, and the logical length."""
+        arrangement = self._arranged()
+        return arrangement, self._tokens if self.writer else self._length(arrangement)
+
+    def _rows(self, arrangement: Arrangement, layer: int, tokens: int) -> slice:
+        """The hot view's rows on the arrays' axis."""
+        origin = self._slab.origin
+        return slice(origin - arrangement.recalled[layer], origin + arrangement.rows[layer] + tokens - arrangement.tokens)
+
     def _extent(self, layer: int) -> tuple[slice, int, int]:
         """The hot view's rows on the arrays' axis, the logical length, the generation for which both hold."""
         self._layer(layer)
-        arrangement = self._arranged()
-        tokens = self._tokens if self.writer else self._length(arrangement)
-        origin = self._slab.origin
-        end = origin + arrangement.rows[layer] + tokens - arrangement.tokens
-        return slice(origin - arrangement.recalled[layer], end), tokens, arrangement.generation
+        arrangement, tokens = self._now()
+        return self._rows(arrangement, layer, tokens), tokens, arrangement.generation
 
     def _next_rows(self, layer: int, tokens: int) -> slice:
         """The rows on the arrays' axis of the next tokens of a layer."""

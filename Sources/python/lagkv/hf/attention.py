@@ -23,14 +23,19 @@ NAME = "lagkv"
 running = contextvars.ContextVar("lagkv_running", default=None)
 
 
+# What a model may ask of its attention and "lagkv" does not have: to leave it out would be another model.
+_UNKNOWN = ("softcap", "s_aux", "position_bias")
+
+
 def attend(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **kwargs):
     """transformers' attention signature. query [batch, query heads, m, dim]; the result [batch, m, query heads, value dim]."""
     cache = running.get()
     sequences = cache.sequences_of(module.layer_idx) if cache is not None else None
     if sequences is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
-    if kwargs.get("softcap") is not None:
-        raise ValueError('soft-capped logits need an attention that "lagkv" does not have yet')
+    for what in _UNKNOWN:
+        if kwargs.get(what) is not None:
+            raise ValueError(f'{type(module).__name__} attends with {what}, which "lagkv" does not have')
     if len(sequences) == 1 and sequences[0].incoming == query.shape[2]:
         return _attend_one(module, sequences[0], query, key, value, dropout, scaling), None
     # Independent sessions hold different numbers of rows: one after the other, without padding what lies in shared memory.
@@ -38,16 +43,14 @@ def attend(module, query, key, value, attention_mask, dropout=0.0, scaling=None,
     for index, sequence in enumerate(sequences):
         if m := sequence.incoming:
             view = sequence.view(module.layer_idx)
-            output[index, -m:] = _attend_one(
-                module, sequence, query[index : index + 1, :, -m:], *(x[None] for x in view), dropout, scaling
-            )[0]
+            output[index, -m:] = _attend_one(module, sequence, query[index : index + 1, :, -m:], *view, dropout, scaling)[0]
     return output, None
 
 
 def _attend_one(module, sequence, query, key, value, dropout, scaling):
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     if sequence.asked(module.layer_idx, query[0], scaling):
-        key, value = (x[None] for x in sequence.view(module.layer_idx))
+        key, value = sequence.view(module.layer_idx)
     m, past = query.shape[2], key.shape[2] - query.shape[2]
     mask = None if m == 1 or past == 0 else _causal(m, past, query.device)
     if mask is not None and query.device.type == "cpu":
@@ -60,9 +63,10 @@ def _attend_one(module, sequence, query, key, value, dropout, scaling):
     return sdpa_attention_forward(module, query, key, value, mask, dropout, scaling)[0]
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=2)
 def _causal(m: int, past: int, device: torch.device) -> torch.Tensor:
-    """[m, past + m], true where row i may see column j: the past, and new tokens up to itself. All layers of a call share it."""
+    """[m, past + m], true where row i may see column j: the past, and new tokens up to itself. All layers of a call share it;
+    it is as long as the session, so it goes with the call."""
     return torch.ones(m, past + m, dtype=torch.bool, device=device).tril(past)
 
 
@@ -90,6 +94,7 @@ def _before(decoder, arguments, named) -> None:
 def _after(decoder, arguments, named, output) -> None:
     if (cache := _session_cache(named)) is not None:
         running.set(None)
+        _causal.cache_clear()
         cache.abandon() if output is None else cache.commit()
 
 

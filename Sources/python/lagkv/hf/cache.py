@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import uuid
 from collections.abc import Sequence as Many
 
 import numpy as np
@@ -12,7 +14,7 @@ from transformers.cache_utils import CacheLayerMixin
 from . import attention
 from .geometry import ModelGeometry
 from .recall import Recall
-from .sequence import Sequence
+from .sequence import NO_ID, Sequence
 
 
 class LagKVCache(transformers.Cache):
@@ -32,8 +34,8 @@ class LagKVCache(transformers.Cache):
     is_compileable = False
 
     def __init__(self, client, model, sequences: list[Sequence], geometry: ModelGeometry) -> None:
-        own = transformers.DynamicCache(config=model.config.get_text_config(decoder=True)).layers
-        layers = [SessionLayer(self, index) if index in geometry.layers else layer for index, layer in enumerate(own)]
+        own = enumerate(_own_layers(model))
+        layers = [SessionLayer(self, index) if index in geometry.layers else layer for index, layer in own]
         super().__init__(layers=layers)
         self.geometry = geometry
         self._client = client
@@ -44,7 +46,7 @@ class LagKVCache(transformers.Cache):
         self.columns = max(sequence.tokens for sequence in sequences)
         # Of the call under way: its columns, and the ids of each sequence's new tokens.
         self._coming = 0
-        self._ids: list[np.ndarray | None] = []
+        self._ids: list[np.ndarray] = []
         attention.attach(model)
         if self._others_stale():
             self._replay(self.columns)
@@ -74,23 +76,44 @@ class LagKVCache(transformers.Cache):
             dtype=geometry.dtype, capacity=capacity or geometry.positions, sink=sink, lag=lag, keep_ratio=keep_ratio,
             fingerprint=geometry.fingerprint,
         )  # fmt: skip
-        names = [name] if isinstance(name, str) else list(name)
-        return cls._over(client, model, geometry, [client.create(each, **shape, **options) for each in names], recall)
+        with contextlib.ExitStack() as undo:
+
+            def make(each: str):
+                session = client.create(each, **shape, **options)
+                undo.callback(client.delete, each)
+                return session
+
+            cache = cls._over(client, model, geometry, name, recall, make)
+            undo.pop_all()
+            return cache
 
     @classmethod
     def open(cls, client, model, name: str | Many[str], *, recall: int | Recall = 0) -> LagKVCache:
         """The session (or several) of that name, resumed if it was suspended. Raises lagkv.Mismatch, with both
         fingerprints, where it was made by another model."""
         geometry = ModelGeometry.of(model)
-        names = [name] if isinstance(name, str) else list(name)
-        sessions = [client.open(each, write=True, fingerprint=geometry.fingerprint) for each in names]
-        return cls._over(client, model, geometry, sessions, recall)
+        return cls._over(
+            client, model, geometry, name, recall, lambda each: client.open(each, write=True, fingerprint=geometry.fingerprint)
+        )
 
     @classmethod
-    def _over(cls, client, model, geometry, sessions, recall) -> LagKVCache:
+    def _over(cls, client, model, geometry, name, recall, attach) -> LagKVCache:
+        """A cache over what `attach` makes of the name, or of each of several; none stays open if one fails."""
         recall = recall if isinstance(recall, Recall) else Recall(chunks=recall)
-        device = next(model.parameters()).device
-        return cls(client, model, [Sequence(session, geometry.layers, recall, device) for session in sessions], geometry)
+        with contextlib.ExitStack() as undo:
+            sequences = []
+            for each in [name] if isinstance(name, str) else name:
+                session = attach(each)
+                undo.callback(session.close)
+                sequences.append(Sequence(session, geometry.layers, recall, model.device))
+            cache = cls(client, model, sequences, geometry)
+            undo.pop_all()
+            return cache
+
+    def sync(self) -> None:
+        """Writes what is not yet on disk. All tokens so far then survive the death of the daemon and of the machine."""
+        for sequence in self._sequences:
+            sequence.session.sync(window=True)
 
     def close(self) -> None:
         """Ends the leases; the sessions stay, with all their tokens."""
@@ -136,11 +159,10 @@ class LagKVCache(transformers.Cache):
             raise ValueError(f"truncate to {tokens:,} tokens: the session has {sequence.tokens:,}")
         if tokens == sequence.tokens:
             return
-        if len(self._held) == len(self.layers):
-            sequence.truncate(tokens)
-            self.columns = tokens
-        else:
+        sequence.truncate(tokens)
+        if self._others_stale():
             self._replay(tokens)
+        self.columns = tokens
 
     def crop(self, tokens_to_remove: int) -> None:
         """transformers' word for it: a negative number of tokens to remove, as its other caches take it."""
@@ -151,10 +173,8 @@ class LagKVCache(transformers.Cache):
     def reset(self) -> None:
         for sequence in self._sequences:
             sequence.truncate(0)
+        self._take_others(_own_layers(self._model))
         self.columns = 0
-        for index, layer in enumerate(self.layers):
-            if index not in self._held:
-                layer.reset()
 
     def reuse(self, ids) -> int:
         """Keeps what the session shares with the beginning of the prompt `ids` [1, n] or [n], truncates the rest away, and
@@ -180,13 +200,18 @@ class LagKVCache(transformers.Cache):
         sequence = self._alone("adopt")
         if len(self._held) < len(self.layers):
             raise ValueError("adopt: the model has layers that no session holds; compute the prompt with this cache instead")
-        sequence.adopt([(layer.keys[0], layer.values[0]) for layer in past.layers], _numbers(ids).reshape(-1), queries or {})
+        sequence.adopt([(layer.keys, layer.values) for layer in past.layers], _numbers(ids).reshape(-1), queries or {})
         self.columns = sequence.tokens
 
     # Recall.
 
+    def begin_turn(self) -> None:
+        """The next call begins a turn and recalls for it, however few tokens it has."""
+        for sequence in self._sequences:
+            sequence.begin_turn()
+
     def recall_now(self) -> None:
-        """Ranks by the last queries of the turn again and recalls what they choose: on demand, between two calls."""
+        """Ranks by the newest queries and recalls what they choose: on demand, between two calls, also amid an answer."""
         for sequence in self._sequences:
             sequence.recall_now()
 
@@ -208,7 +233,7 @@ class LagKVCache(transformers.Cache):
         self._coming, self._ids = m, []
         for row, (sequence, count) in enumerate(zip(self._sequences, self._real(ids, m, mask), strict=True)):
             sequence.begin(count)
-            self._ids.append(None if ids is None else _numbers(ids[row, m - count :]))
+            self._ids.append(np.full(count, NO_ID, np.uint32) if ids is None else _numbers(ids[row, m - count :]))
 
     def commit(self) -> None:
         for sequence, ids in zip(self._sequences, self._ids, strict=True):
@@ -221,8 +246,10 @@ class LagKVCache(transformers.Cache):
 
     def _real(self, ids: torch.Tensor | None, m: int, mask: torch.Tensor | None) -> list[int]:
         """How many of the m new columns are tokens of each sequence; the others, on the left, are padding."""
-        if mask is None or mask.ndim != 2:
+        if mask is None:
             real = [m] * len(self._sequences)
+        elif not isinstance(mask, torch.Tensor) or mask.ndim != 2:
+            raise ValueError("a mask of other than padding [batch, tokens]: a session's past is causal and masks itself")
         else:
             new = mask[:, -m:].to(torch.bool)
             real = new.sum(dim=1).tolist()
@@ -244,12 +271,27 @@ class LagKVCache(transformers.Cache):
 
     def _replay(self, tokens: int) -> None:
         """Computes the first `tokens` tokens again, from their ids: layers that are not the session's keep only their newest
-        tokens, and nothing of them when the process ends."""
-        sequence = self._alone("a model with layers of other kinds")
-        ids = torch.from_numpy(sequence.session.ids[:tokens].astype(np.int64))[None].to(self._model.device)
-        self.reset()
-        for piece in ids.split(512, dim=1) if tokens else ():
-            attention.forward(self._model, piece, self, logits_to_keep=1)
+        tokens, and nothing of them when the process ends. A second session stands in for this one, which stays as it is."""
+        session = self._alone("a model with layers of other kinds").session
+        ids = session.ids[:tokens].astype(np.int64)
+        if NO_ID in ids:
+            raise ValueError(f"session {session.name!r} has tokens that came as embeddings: they cannot be computed again")
+        policy = ("sink", "lag", "keep_ratio", "value_weight", "uncompressed_layers", "capacity")
+        same = {key: getattr(session.description, key) for key in policy}
+        name = f"replay-{uuid.uuid4().hex}"
+        past = LagKVCache.create(self._client, self._model, name, recall=self._sequences[0].recall, disposable=True, **same)
+        try:
+            for piece in torch.from_numpy(ids)[None].to(self._model.device).split(512, dim=1) if tokens else ():
+                attention.forward(self._model, piece, past, logits_to_keep=1)
+            self._take_others(past.layers)
+        finally:
+            past.close()
+            self._client.delete(name)
+
+    def _take_others(self, layers: list) -> None:
+        for index, layer in enumerate(layers):
+            if index not in self._held:
+                self.layers[index] = layer
 
 
 class SessionLayer(CacheLayerMixin):
@@ -272,14 +314,25 @@ class SessionLayer(CacheLayerMixin):
         takes each session's view for itself."""
         if attention.running.get() is not self._cache:
             raise RuntimeError("this cache was made for another model: create or open it with the model that runs")
+        self._check(key_states, value_states)
+        if key_states.requires_grad:
+            key_states, value_states = key_states.detach(), value_states.detach()
         sequences = self._cache.sequences_of(self._index)
         for row, sequence in enumerate(sequences):
             if m := sequence.incoming:
-                sequence.write(self._index, key_states[row, :, -m:].detach(), value_states[row, :, -m:].detach())
+                sequence.write(self._index, key_states[row : row + 1, :, -m:], value_states[row : row + 1, :, -m:])
         if len(sequences) > 1 or not sequences[0].incoming:
             return key_states, value_states
-        keys, values = sequences[0].view(self._index)
-        return keys[None], values[None]
+        return sequences[0].view(self._index)
+
+    def _check(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        geometry = self._cache.geometry
+        seen = (keys.shape[1], keys.shape[3], values.shape[3])
+        if seen != (geometry.kv_heads, geometry.key_dim, geometry.value_dim):
+            raise ValueError(
+                f"layer {self._index} computes {seen[0]} KV heads of {seen[1]} and {seen[2]} channels; by the model's "
+                f"configuration the session holds {geometry.kv_heads} of {geometry.key_dim} and {geometry.value_dim}"
+            )
 
     def get_seq_length(self) -> int:
         return self._cache.columns
@@ -299,6 +352,11 @@ class SessionLayer(CacheLayerMixin):
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         raise NotImplementedError("a lagkvd session holds one sequence: open a cache over the sessions you want to go on with")
+
+
+def _own_layers(model) -> list:
+    """The layers of a cache of transformers' own, empty."""
+    return transformers.DynamicCache(config=model.config.get_text_config(decoder=True)).layers
 
 
 def _numbers(ids) -> np.ndarray:

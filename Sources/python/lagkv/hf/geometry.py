@@ -38,6 +38,8 @@ class ModelGeometry:
         if not layers:
             raise ValueError(f"{type(model).__name__} has no layer of full attention: there is nothing for a session to hold")
         dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        # Multi-head latent attention: head_dim is that of the rotary part alone.
+        dim = getattr(config, "qk_head_dim", None) or dim
         return cls(
             layers=layers,
             kv_heads=getattr(config, "num_key_value_heads", None) or config.num_attention_heads,
@@ -56,10 +58,8 @@ def _fingerprint(model, config, layers: tuple[int, ...]) -> str:
     described = {key: getattr(config, key, None) for key in meaning}
     described["rope"] = getattr(config, "rope_parameters", None)
     digest.update(json.dumps(described, sort_keys=True, default=str).encode())
-    # The projections that make keys and values: a part of the first and of the last tells revisions apart.
-    names = [name for name, _ in model.named_parameters() if ".k_proj.weight" in name or ".v_proj.weight" in name]
-    weights = dict(model.named_parameters())
-    for name in names[:2] + names[-2:]:
-        part = weights[name].detach().flatten()[:4096].contiguous().cpu()
+    # A part of every weight: a fine-tune or an adapter may have changed but a few of them.
+    for name, weight in model.get_decoder().named_parameters():
+        part = weight.detach().reshape(-1)[:1024].contiguous().cpu()
         digest.update(name.encode() + part.view(torch.uint8).numpy().tobytes())
     return f"{config.model_type}/{len(layers)} layers/{DTYPES[model.dtype]}/{digest.hexdigest()[:24]}"

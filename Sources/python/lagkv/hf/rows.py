@@ -1,7 +1,7 @@
 """Where the rows of one session lie, as tensors: in the shared memory itself, or copied to an accelerator.
 
 A forward call of m tokens goes through both in the same way: `begin(m)`, `write` once a layer, `view` as often as attention
-needs it, `commit(ids)`; or `abandon` if the call failed.
+needs it, `commit(ids)`; or `abandon` if the call failed. All tensors are [1, heads, n, dim], as a model passes them.
 """
 
 from __future__ import annotations
@@ -14,24 +14,27 @@ _TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 
 class SharedRows:
-    """The rows of every layer in the shared memory: a layer's keys [heads, n, key_dim] and values [heads, n, value_dim] are
-    slices of one mapping. New tokens are written there in place, and no step copies what is there already, with one
-    exception: a call of more tokens than the daemon grants room for at once is held back until it has been attended
-    (exactly, over all of it), and appended in pieces afterwards."""
+    """The rows of every layer in the shared memory: a layer's keys and values are slices of one mapping. New tokens are
+    written there in place, and no step copies what is there already, with one exception: a call of more tokens than the
+    daemon grants room for at once is held back until it has been attended (exactly, over all of it), a layer at a time, and
+    appended in pieces afterwards."""
 
     def __init__(self, session) -> None:
         self._session = session
         self._slabs = [self._tensors(*session.slab(layer)) for layer in range(session.description.layers)]
+        # The rows of each layer's hot view. Asked once a call, not once a layer: a decoded token passes here with every layer.
+        self._extents = session.extents()
         self._incoming = 0
         # By layer, the new keys and values of a call that does not fit into what is granted; None where it fits.
         self._held: dict[int, tuple[torch.Tensor, torch.Tensor]] | None = None
 
     def _tensors(self, *arrays: np.ndarray) -> tuple[torch.Tensor, ...]:
-        return tuple(torch.from_numpy(array).view(_TORCH[self._session.description.dtype]) for array in arrays)
+        return tuple(torch.from_numpy(array)[None].view(_TORCH[self._session.description.dtype]) for array in arrays)
 
     def begin(self, m: int) -> None:
-        self._incoming = m
         self._held = None if self._fits(m) else {}
+        self._incoming = m
+        self._extents = self._session.extents()
 
     def _fits(self, m: int) -> bool:
         if self._session.tokens + m > self._session.grant and m == 1:
@@ -39,34 +42,33 @@ class SharedRows:
         return self._session.tokens + m <= self._session.grant
 
     def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """keys [heads, m, key_dim], values [heads, m, value_dim]: the new tokens of one layer."""
+        """The new tokens of one layer."""
         if self._held is not None:
             self._held[layer] = (keys, values)
             return
         slab_keys, slab_values = self._slabs[layer]
-        end = self._session.extent(layer).stop
-        slab_keys.narrow(1, end, self._incoming).copy_(keys)
-        slab_values.narrow(1, end, self._incoming).copy_(values)
+        end = self._extents[layer].stop
+        slab_keys.narrow(2, end, self._incoming).copy_(keys)
+        slab_values.narrow(2, end, self._incoming).copy_(values)
 
     def view(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The hot view of one layer, recalled rows first, and the new tokens that were written to it."""
         keys, values = self._slabs[layer]
-        rows = self._session.extent(layer)
+        rows = self._extents[layer]
         if self._held is None:
             length = rows.stop - rows.start + self._incoming
-            return keys.narrow(1, rows.start, length), values.narrow(1, rows.start, length)
+            return keys.narrow(2, rows.start, length), values.narrow(2, rows.start, length)
         if rows.start == rows.stop:
             return self._held[layer]
         new_keys, new_values = self._held[layer]
-        return torch.cat((keys[:, rows], new_keys), dim=1), torch.cat((values[:, rows], new_values), dim=1)
+        return torch.cat((keys[:, :, rows], new_keys), dim=2), torch.cat((values[:, :, rows], new_values), dim=2)
 
-    def commit(self, ids: np.ndarray | None) -> None:
-        """Makes the new tokens the session's. ids [m], None where they are not known."""
+    def commit(self, ids: np.ndarray) -> None:
+        """Makes the new tokens the session's. ids [m]."""
         if self._held is not None:
             append(self._session, self._held, ids)
         else:
-            if ids is not None:
-                self._session.window_ids(self._incoming)[:] = ids
+            self._session.window_ids(self._incoming)[:] = ids
             self._session.commit(self._session.tokens + self._incoming)
         self.abandon()
 
@@ -74,7 +76,8 @@ class SharedRows:
         self._incoming, self._held = 0, None
 
     def rearranged(self) -> None:
-        """To be called after a recall, release or truncate. The shared memory has it all already."""
+        """To be called after a recall, release, truncate or append. The shared memory has it all already."""
+        self._extents = self._session.extents()
 
 
 class DeviceRows:
@@ -83,6 +86,9 @@ class DeviceRows:
     It is copied up once. From then on tokens only stream down: new rows are appended here and go to the session when the
     call is done, all layers in one copy; when chunks are sealed, the rows to keep are found by their positions and gathered
     on the device. Recalled rows are copied up when they come.
+
+    The slabs are not registered as pinned memory: a seal punches holes into them, and a device would go on reading the pages
+    that lay there before.
     """
 
     _SLACK = 1024  # rows a layer grows by, so that most steps append in place
@@ -106,7 +112,7 @@ class DeviceRows:
     def view(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         return self._layers[layer].view()
 
-    def commit(self, ids: np.ndarray | None) -> None:
+    def commit(self, ids: np.ndarray) -> None:
         session, first = self._session, self._session.tokens
         generation = session.generation
         append(session, self._held, ids)
@@ -119,11 +125,12 @@ class DeviceRows:
 
     def abandon(self) -> None:
         for layer, (keys, _) in self._held.items():
-            self._layers[layer].drop(keys.shape[1])
+            self._layers[layer].drop(keys.shape[2])
         self._held = {}
 
     def rearranged(self) -> None:
-        """Follows a recall, release or truncate; a call may be under way, whose new rows stay."""
+        """Follows a recall, release, truncate or append; a call may be under way, whose new rows stay."""
+        self._host.rearranged()
         for index, layer in enumerate(self._layers):
             rows = self._session.extent(index)
             if self._session.tokens != self._tokens:
@@ -134,26 +141,25 @@ class DeviceRows:
 
 
 class _DeviceLayer:
-    """One layer of DeviceRows: [heads, recalled + rows + slack, dim]; `origin` is the session's row 0 on its axis of rows."""
+    """One layer of DeviceRows: [1, heads, recalled + rows + slack, dim]; `origin` is the session's row 0 on its axis of rows."""
 
     def load(self, keys, values, positions, rows: slice, device) -> None:
         # A session may be opened while tokens are recalled in it only by the one who recalled them: never here.
         self.keys, self.values, self.positions = keys.to(device, copy=True), values.to(device, copy=True), positions.copy()
         self.origin = self.start = rows.start
         self.recalled = 0
-        self.used = keys.shape[1]
+        self.used = keys.shape[2]
 
     def view(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.keys[:, : self.used], self.values[:, : self.used]
+        return self.keys[:, :, : self.used], self.values[:, :, : self.used]
 
     def append(self, keys: torch.Tensor, values: torch.Tensor, slack: int) -> None:
-        end = self.used + keys.shape[1]
-        if end > self.keys.shape[1]:
+        end = self.used + keys.shape[2]
+        if end > self.keys.shape[2]:
             self.keys, self.values = (
-                torch.cat((old[:, : self.used], old.new_empty(old.shape[0], keys.shape[1] + slack, old.shape[2])), dim=1)
-                for old in (self.keys, self.values)
+                torch.cat((old, old.new_empty(1, old.shape[1], keys.shape[2] + slack, old.shape[3])), dim=2) for old in self.view()
             )
-        self.keys[:, self.used : end], self.values[:, self.used : end] = keys, values
+        self.keys[:, :, self.used : end], self.values[:, :, self.used : end] = keys, values
         self.used = end
 
     def drop(self, rows: int) -> None:
@@ -167,24 +173,24 @@ class _DeviceLayer:
         """Gathers what a seal left. positions [heads, n]: of the rows that are left, ascending as those before are."""
         kept = np.stack([np.searchsorted(old, new) for old, new in zip(self.positions, positions, strict=True)]) + self.recalled
         left = np.broadcast_to(np.arange(self.recalled), (kept.shape[0], self.recalled))
-        index = torch.from_numpy(np.concatenate((left, kept), axis=1)).to(self.keys.device)[:, :, None]
-        self.keys, self.values = (old.gather(1, index.expand(-1, -1, old.shape[2])) for old in (self.keys, self.values))
-        self.positions, self.used = positions.copy(), index.shape[1]
+        index = torch.from_numpy(np.concatenate((left, kept), axis=1)).to(self.keys.device)[None, :, :, None]
+        self.keys, self.values = (old.gather(2, index.expand(-1, -1, -1, old.shape[3])) for old in (self.keys, self.values))
+        self.positions, self.used = positions.copy(), index.shape[2]
 
     def recall(self, keys: torch.Tensor, values: torch.Tensor, rows: slice) -> None:
         """The session's view now begins at another row: recalled rows came or went on the left."""
         recalled = self.origin - rows.start
         self.keys, self.values = (
-            torch.cat((host[:, :recalled].to(old.device), old[:, self.recalled : self.used]), dim=1)
+            torch.cat((host[:, :, :recalled].to(old.device), old[:, :, self.recalled : self.used]), dim=2)
             for host, old in ((keys, self.keys), (values, self.values))
         )
         self.used += recalled - self.recalled
         self.start, self.recalled = rows.start, recalled
 
 
-def append(session, held: dict[int, tuple[torch.Tensor, torch.Tensor]], ids: np.ndarray | None) -> None:
-    """Appends keys and values [heads, n, dim] of every layer of the session: all layers in one copy to the host."""
-    keys, values = (torch.stack([held[layer][part] for layer in sorted(held)]).cpu() for part in (0, 1))
+def append(session, held: dict[int, tuple[torch.Tensor, torch.Tensor]], ids: np.ndarray) -> None:
+    """Appends keys and values [1, heads, n, dim] of every layer of the session: all layers in one copy to the host."""
+    keys, values = (torch.cat([held[layer][part] for layer in sorted(held)]).cpu() for part in (0, 1))
     if keys.dtype == torch.bfloat16:
         keys, values = keys.view(torch.uint16), values.view(torch.uint16)
     session.append(keys.numpy(), values.numpy(), ids)

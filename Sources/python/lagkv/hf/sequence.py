@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 import torch
 
 from .recall import Recall, rank
 from .rows import DeviceRows, SharedRows, append
 
+# The id of a token that came as an embedding: no vocabulary has it, so no prompt shares it.
+NO_ID = 0xFFFF_FFFF
+
 
 class Sequence:
     """session: open for writing. layers: the model's index of each of its layers. What a turn is, and what it recalls, is
     said in `Recall`."""
 
-    def __init__(self, session, layers: tuple[int, ...], recall: Recall, device: torch.device, mirror: bool = False) -> None:
+    def __init__(self, session, layers: tuple[int, ...], recall: Recall, device: torch.device) -> None:
         self.session = session
         self.recall = recall
+        # Tokens of the call under way.
         self.incoming = 0
-        self._rows = DeviceRows(session, device) if mirror or device.type != "cpu" else SharedRows(session)
+        # Whether the call under way begins a turn: its queries rank, layer by layer.
+        self.ranking = False
+        self._rows = SharedRows(session) if device.type == "cpu" else DeviceRows(session, device)
         self._place = {model_layer: layer for layer, model_layer in enumerate(layers)}
-        # A layer that keeps everything has nothing to recall.
-        description = session.description
-        self._evicting = [
-            layer
-            for layer in range(description.layers)
-            if description.keep_ratio < 1 and layer not in description.uncompressed_layers
-        ]
-        self._last_queries: dict[int, tuple[torch.Tensor, float]] = {}
-        self._ranking = False
+        self._recalls = self._evicting_layers() if recall.chunks else []
+        # By layer that recalls, the newest queries [query heads, some, dim]: what `recall.queries` of them are taken from.
+        self._queries = {layer: deque(maxlen=recall.queries) for layer in self._recalls}
+        self._scaling = 1.0
+        self._turn_begins = False
         self._recalled = False
         self._since_ranked = 0
+
+    def _evicting_layers(self) -> list[int]:
+        """A layer that keeps everything has nothing to recall."""
+        description = self.session.description
+        if description.keep_ratio == 1:
+            return []
+        return [layer for layer in range(description.layers) if layer not in description.uncompressed_layers]
 
     @property
     def tokens(self) -> int:
@@ -46,37 +57,44 @@ class Sequence:
                 f"its capacity is {description.capacity:,}"
             )
         self.incoming = m
-        self._rows.begin(m)
         # The first call of all begins a turn too: what it recalls is chosen when it has been sealed.
-        self._ranking = bool(self.recall.chunks and self._evicting) and (m > self.recall.turn or (self.tokens == 0 and m > 0))
-        if self._ranking:
+        begins = self._turn_begins or m > self.recall.turn or self.tokens == 0
+        self.ranking = bool(self._recalls) and m > 0 and begins
+        if self.ranking:
+            self._turn_begins = False
             self.release()
+        self._rows.begin(m)
+
+    def begin_turn(self) -> None:
+        """The next call begins a turn, however few tokens it has."""
+        self._turn_begins = True
 
     def write(self, model_layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """The new tokens of one layer, [heads, m, dim]."""
+        """The new tokens of one layer, [1, heads, m, dim]."""
         self._rows.write(self._place[model_layer], keys, values)
 
     def view(self, model_layer: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Everything resident of one layer, [heads, n, dim]: recalled rows, the hot view, the new tokens."""
+        """Everything resident of one layer, [1, heads, n, dim]: recalled rows, the hot view, the new tokens."""
         return self._rows.view(self._place[model_layer])
 
     def asked(self, model_layer: int, queries: torch.Tensor, scaling: float) -> bool:
         """Queries [query heads, m, dim] of one layer are about to attend. True if a turn begins and they recalled something:
         then what is resident is more than it was."""
-        if not self._ranking and not self.recall.refresh:
+        newest = self._queries.get(self._place[model_layer])
+        if newest is None:
             return False
-        layer = self._place[model_layer]
-        if layer not in self._evicting:
+        if self.ranking:
+            newest.clear()
+        # A few of many queries are copied, so that the others' memory can go; a decoded token's are all there is.
+        few = queries.shape[1] <= self.recall.queries
+        newest.append(queries if few else queries[:, -self.recall.queries :].clone())
+        self._scaling = scaling
+        if not self.ranking or not self.session.sealed_chunks:
             return False
-        self._remember(layer, queries, scaling)
-        if not self._ranking or not self.session.sealed_chunks:
-            return False
-        self.session.recall_layers({layer: self._choice(layer)})
-        self._recalled = True
-        self._rows.rearranged()
+        self._recall([self._place[model_layer]])
         return True
 
-    def commit(self, ids: np.ndarray | None) -> None:
+    def commit(self, ids: np.ndarray) -> None:
         """The call is done: its tokens are the session's, and chunks may have been sealed."""
         if not self.incoming:
             return
@@ -84,40 +102,43 @@ class Sequence:
         self._rows.commit(ids)
         self._since_ranked += self.incoming
         self.incoming = 0
-        if self._ranking:
+        if self.ranking:
+            self.ranking = False
             self._since_ranked = 0
             # What this call itself made evictable was not there to be ranked by its queries.
             if self.session.sealed_chunks > sealed:
                 self.recall_now()
         elif self.recall.refresh and self._recalled and self._since_ranked >= self.recall.refresh:
             self.recall_now()
-        self._ranking = False
 
     def abandon(self) -> None:
         """The call failed: nothing of it stays."""
         self._rows.abandon()
-        self.incoming, self._ranking = 0, False
+        self.incoming, self.ranking = 0, False
 
     def adopt(self, layers: list[tuple[torch.Tensor, torch.Tensor]], ids: np.ndarray, queries: dict[int, torch.Tensor]) -> None:
-        """Appends all layers' keys and values [heads, n, dim] that were computed elsewhere, and recalls by their last queries."""
+        """Appends all layers' keys and values [1, heads, n, dim] that were computed elsewhere, and recalls by their last
+        queries [query heads, some, dim]."""
         append(self.session, dict(enumerate(layers)), ids)
         self._rows.rearranged()
-        if self.recall.chunks:
-            for model_layer, of_layer in queries.items():
-                layer, n = self._place[model_layer], self.recall.queries
-                if layer in self._evicting:
-                    self._last_queries[layer] = (of_layer[:, -n:], of_layer.shape[-1] ** -0.5)
+        for model_layer, of_layer in queries.items():
+            if (newest := self._queries.get(self._place[model_layer])) is not None:
+                newest.append(of_layer[:, -self.recall.queries :])
+                self._scaling = of_layer.shape[-1] ** -0.5
+        if queries and self._recalls:
             self.recall_now()
 
     # Recall.
 
     def recall_now(self) -> None:
-        """Ranks all layers by the last queries again and recalls what they choose, in one request."""
+        """Ranks all layers by the newest queries and recalls what they choose, in one request."""
+        if not self._recalls:
+            raise ValueError(f"session {self.session.name!r} recalls nothing: it keeps everything, or was opened with recall=0")
+        if not all(self._queries.values()):
+            raise ValueError(f"session {self.session.name!r} has seen no query since it was opened or rewound: begin_turn() waits")
         self.release()
-        if self.session.sealed_chunks and self._last_queries:
-            self.session.recall_layers({layer: self._choice(layer) for layer in self._last_queries})
-            self._recalled = True
-            self._rows.rearranged()
+        if self.session.sealed_chunks:
+            self._recall(self._recalls)
         self._since_ranked = 0
 
     def release(self) -> None:
@@ -127,18 +148,15 @@ class Sequence:
             self._recalled = False
             self._rows.rearranged()
 
-    def _remember(self, layer: int, queries: torch.Tensor, scaling: float) -> None:
-        n = self.recall.queries
-        last = queries[:, -n:].clone()
-        if not self._ranking and layer in self._last_queries:
-            last = torch.cat((self._last_queries[layer][0], last), dim=1)[:, -n:]
-        self._last_queries[layer] = (last, scaling)
+    def _recall(self, layers: list[int]) -> None:
+        self.session.recall_layers({layer: self._choice(layer) for layer in layers})
+        self._recalled = True
+        self._rows.rearranged()
 
     def _choice(self, layer: int) -> np.ndarray:
-        queries, scaling = self._last_queries[layer]
-        dtype = queries.dtype
-        lo, hi = (_summary(part, dtype) for part in self.session.summaries(layer))
-        return rank(queries.cpu(), lo, hi, scaling, self.recall.chunks).numpy().astype(np.uint32)
+        queries = torch.cat(tuple(self._queries[layer]), dim=1)[:, -self.recall.queries :].cpu()
+        lo, hi = (_summary(part, queries.dtype) for part in self.session.summaries(layer))
+        return rank(queries, lo, hi, self._scaling, self.recall.chunks).numpy().astype(np.uint32)
 
     # The past.
 
@@ -146,7 +164,8 @@ class Sequence:
         if tokens != self.tokens:
             self.session.truncate(tokens)
             self._recalled = False
-            self._last_queries.clear()
+            for newest in self._queries.values():
+                newest.clear()
             self._rows.rearranged()
 
     def shared_prefix(self, ids: np.ndarray) -> int:
