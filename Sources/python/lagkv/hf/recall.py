@@ -12,24 +12,9 @@ and the query heads of the group. What was measured and lost is in the README's 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
-
-
-@dataclasses.dataclass(frozen=True)
-class Recall:
-    """chunks: how many sealed chunks come back for a turn, in every layer and KV head; 0 is plain LagKV.
-    queries: how many of the turn's last queries rank them. refresh: rank again after so many answered tokens, None for once
-    a turn. turn: a forward call of more tokens than this begins a turn; shorter ones continue it."""
-
-    chunks: int = 2
-    queries: int = 10
-    refresh: int | None = None
-    turn: int = 4
-
-    def __post_init__(self) -> None:
-        if self.chunks < 0 or self.queries < 1 or self.turn < 1 or (self.refresh is not None and self.refresh < 1):
-            raise ValueError(f"{self}: chunks must be 0 or more, queries, turn and refresh 1 or more")
 
 
 def bounds(queries: torch.Tensor, lo: torch.Tensor, hi: torch.Tensor) -> torch.Tensor:
@@ -46,3 +31,21 @@ def rank(queries: torch.Tensor, lo: torch.Tensor, hi: torch.Tensor, scaling: flo
     grouped = queries.reshape(kv_heads, -1, dim)
     likelihood = torch.softmax(bounds(grouped, lo, hi) * scaling, dim=-1).mean(dim=1)
     return likelihood.topk(min(m, chunks), dim=-1).indices.sort(dim=-1).values
+
+
+@dataclasses.dataclass(frozen=True)
+class Recall:
+    """chunks: how many sealed chunks come back for a turn, in every layer and KV head; 0 is plain LagKV.
+    queries: how many of the turn's last queries rank them. refresh: rank again after so many answered tokens, None for once
+    a turn. turn: a forward call of more tokens than this begins a turn; shorter ones continue it. rule: what ranks; another
+    one only to be measured."""
+
+    chunks: int = 2
+    queries: int = 10
+    refresh: int | None = None
+    turn: int = 4
+    rule: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float, int], torch.Tensor] = rank
+
+    def __post_init__(self) -> None:
+        if self.chunks < 0 or self.queries < 1 or self.turn < 1 or (self.refresh is not None and self.refresh < 1):
+            raise ValueError(f"{self}: chunks must be 0 or more, queries, turn and refresh 1 or more")

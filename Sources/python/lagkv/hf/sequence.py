@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 import torch
 
-from .recall import Recall, rank
+from .recall import Recall
 from .rows import DeviceRows, SharedRows, append
 
 # The id of a token that came as an embedding: no vocabulary has it, so no prompt shares it.
@@ -156,7 +156,7 @@ class Sequence:
     def _choice(self, layer: int) -> np.ndarray:
         queries = torch.cat(tuple(self._queries[layer]), dim=1)[:, -self.recall.queries :].cpu()
         lo, hi = (_summary(part, queries.dtype) for part in self.session.summaries(layer))
-        return rank(queries, lo, hi, self._scaling, self.recall.chunks).numpy().astype(np.uint32)
+        return self.recall.rule(queries, lo, hi, self._scaling, self.recall.chunks).numpy().astype(np.uint32)
 
     # The past.
 
