@@ -1,47 +1,33 @@
-"""What it costs an engine to have its past in a session: parity with transformers' own cache, speed, and the price of recall."""
+"""What an engine gets, and what it pays, when its past lies in a session.
+
+    python -m lagkv.eval.speed parity       # keep_ratio 1 says what transformers' own cache says
+    python -m lagkv.eval.speed reference    # keep_ratio < 1 says what the algorithm in plain torch says
+    python -m lagkv.eval.speed decode       # tokens a second beside transformers' own cache
+    python -m lagkv.eval.speed recall       # what a turn's recall costs
+"""
 
 from __future__ import annotations
 
+import argparse
 import pathlib
 import random
+import re
 import statistics
+import sys
 import time
+from collections.abc import Iterator
 
 import torch
 import transformers
 
 import lagkv
-from lagkv import capture
-from lagkv.hf import LagKVCache
+from lagkv import capture, models
+from lagkv.hf import LagKVCache, forward
+
+from .baselines import Policy, Pruned
 
 NAME = "eval-speed"
-
-
-def parity(client: lagkv.Client, model, tokenizer, prompts: int, longest: int, text: str | None) -> str:
-    """Greedy answers with keep_ratio 1 against DynamicCache, over prompts of 200 to `longest` tokens."""
-    ids = tokenizer(capture.english(text), return_tensors="pt").input_ids
-    chance = random.Random(0)
-    same_tokens = same_logits = 0
-    for number in range(prompts):
-        length = round(200 * (longest / 200) ** (number / max(1, prompts - 1)))
-        start = chance.randrange(ids.shape[1] - length)
-        prompt = ids[:, start : start + length]
-        said, logits = _generated(model, prompt, transformers.DynamicCache(config=model.config), "sdpa")
-        with _session(client, model, 1.0) as cache:
-            again, again_logits = _generated(model, prompt, cache, "lagkv")
-        same_tokens += torch.equal(said, again)
-        same_logits += torch.equal(logits, again_logits)
-    same = f"{same_tokens} with the same tokens, {same_logits} with every logit the same"
-    return f"{prompts} prompts of 200 to {longest:,} tokens: {same}"
-
-
-def _generated(model, ids, cache, attention: str) -> tuple[torch.Tensor, torch.Tensor]:
-    model.set_attn_implementation(attention)
-    result = model.generate(
-        ids, attention_mask=torch.ones_like(ids), past_key_values=cache, max_new_tokens=16, do_sample=False,
-        pad_token_id=0, return_dict_in_generate=True, output_logits=True,
-    )  # fmt: skip
-    return result.sequences, torch.stack(result.logits)
+RATIOS = (0.5, 0.25, 0.125)
 
 
 class _session:
@@ -49,88 +35,233 @@ class _session:
 
     def __init__(self, client: lagkv.Client, model, keep_ratio: float, recall: int = 0) -> None:
         self._client = client
-        self._cache = LagKVCache.create(client, model, NAME, keep_ratio=keep_ratio, recall=recall)
+        self._name = f"{NAME}-{keep_ratio:g}-{recall}"
+        self._cache = LagKVCache.create(client, model, self._name, keep_ratio=keep_ratio, recall=recall, disposable=True)
 
     def __enter__(self) -> LagKVCache:
         return self._cache
 
     def __exit__(self, *_) -> None:
         self._cache.close()
-        self._client.delete(NAME)
+        self._client.delete(self._name)
 
 
-def speeds(client: lagkv.Client, model, tokenizer, contexts: list[int], text: str | None, steps: int = 32) -> list[dict]:
-    """Decoded tokens a second after each context, by DynamicCache and by sessions: rounds of all of them in turn, and the
-    median of the rounds, because other programs run too."""
+def _prompts(tokenizer, prompts: int, longest: int, text: str | None) -> Iterator[torch.Tensor]:
+    """English of 200 to `longest` tokens, [1, n] each, from anywhere in the text."""
+    ids = tokenizer(capture.english(text), return_tensors="pt").input_ids
+    chance = random.Random(0)
+    for number in range(prompts):
+        length = round(200 * (longest / 200) ** (number / max(1, prompts - 1)))
+        start = chance.randrange(ids.shape[1] - length)
+        yield ids[:, start : start + length]
+
+
+def _past(model, ids: torch.Tensor) -> transformers.DynamicCache:
+    """The prompt, computed exactly."""
+    past = transformers.DynamicCache(config=model.config)
+    model.set_attn_implementation("sdpa")
+    for piece in ids.split(512, dim=1):
+        forward(model, piece, past, logits_to_keep=1)
+    return past
+
+
+def _greedy(model, attention: str, cache, ids: torch.Tensor, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The tokens that follow `ids` [1, n] after what the cache holds, and the logits they were chosen by."""
+    model.set_attn_implementation(attention)
+    said, logits = [], []
+    for _ in range(steps):
+        logits.append(forward(model, ids, cache, logits_to_keep=1).logits[0, -1])
+        ids = logits[-1].argmax()[None, None]
+        said.append(int(ids))
+    return torch.tensor(said), torch.stack(logits)
+
+
+def parity(client: lagkv.Client, model, tokenizer, prompts: int, longest: int, text: str | None, steps: int = 16) -> str:
+    """Greedy answers with keep_ratio 1 against DynamicCache, over prompts of 200 to `longest` tokens, each in one call; and
+    after them a second message with its answer, whose call attends with a mask, by another kernel."""
+    said, bits, apart = 0, 0, 0.0
+    for ids in _prompts(tokenizer, prompts, longest, text):
+        own = transformers.DynamicCache(config=model.config)
+        with _session(client, model, 1.0) as cache:
+            expected = [_greedy(model, "sdpa", own, part, steps) for part in (ids, ids[:, :40])]
+            got = [_greedy(model, "lagkv", cache, part, steps) for part in (ids, ids[:, :40])]
+        said += all(torch.equal(a[0], b[0]) for a, b in zip(got, expected, strict=True))
+        bits += torch.equal(got[0][1], expected[0][1])
+        apart = max(apart, (got[1][1] - expected[1][1]).abs().max().item())
+    return (
+        f"{prompts} prompts of 200 to {longest:,} tokens, two answers of {steps} tokens each: {said} with the same tokens, "
+        f"{bits} with every logit of the first answer the same bit for bit, of the second at most {apart:.2g} apart"
+    )
+
+
+def reference(client: lagkv.Client, model, tokenizer, prompts: int, longest: int, text: str | None, steps: int = 32) -> str:
+    """Greedy answers with sessions that evict against LagKV in plain torch, for each ratio: the same prompt, computed exactly,
+    then compressed by each. Rows that one keeps and the other does not are near-ties of the scores, and counted."""
+    lines = []
+    counts = {ratio: [0, 0, 0, 0] for ratio in RATIOS}
+    for ids in _prompts(tokenizer, prompts, longest, text):
+        past = _past(model, ids[:, :-1])
+        for ratio, count in counts.items():
+            own = Pruned(len(past.layers), "lagkv-torch", Policy(keep_ratio=ratio))
+            for layer, computed in zip(own.layers, past.layers, strict=True):
+                layer.update(computed.keys, computed.values)
+            with _session(client, model, ratio) as cache:
+                cache.adopt(past, ids[:, :-1])
+                expected, got = (_greedy(model, *each, ids[:, -1:], steps) for each in (("sdpa", own), ("lagkv", cache)))
+                kept = [torch.from_numpy(cache.session.view(layer).positions) for layer in range(len(own.layers))]
+            count[0] += torch.equal(got[0], expected[0])
+            count[1] += torch.equal(got[1], expected[1])
+            count[2] += sum(int((a != b.positions).sum()) for a, b in zip(kept, own.layers, strict=True))
+            count[3] += sum(a.numel() for a in kept)
+    for ratio, (said, bits, swapped, rows) in counts.items():
+        lines.append(
+            f"r={ratio:g}: {prompts} prompts of 200 to {longest:,} tokens and {steps} more: {said} with the same tokens, "
+            f"{bits} with every logit the same bit for bit; {swapped:,} of {rows:,} rows from another position"
+        )
+    return "\n".join(lines)
+
+
+def speeds(client: lagkv.Client, model, tokenizer, contexts: list[int], text: str | None, rounds: int = 15) -> list[dict]:
+    """Decoded tokens a second after each context, by DynamicCache and by sessions. Other programs run too: so all caches
+    decode a few tokens in turn, many times; a speed is the median of the rounds, and a ratio the median of the ratios within
+    a round."""
     rows = []
     for context in contexts:
         ids = capture.english_ids(tokenizer, context, text)
-        past = transformers.DynamicCache(config=model.config)
-        model.set_attn_implementation("sdpa")
-        with torch.inference_mode():
-            for piece in ids.split(512, dim=1):
-                model(piece, past_key_values=past, use_cache=True, logits_to_keep=1)
-        rounds: dict[str, list[float]] = {}
-        for _ in range(3):
-            own = transformers.DynamicCache(config=model.config)
-            for index, layer in enumerate(past.layers):
-                own.update(layer.keys, layer.values, index)
-            model.set_attn_implementation("sdpa")
-            rounds.setdefault("DynamicCache", []).append(_decode(model, own, steps))
-            for ratio in (1.0, 0.125):
-                with _session(client, model, ratio) as cache:
-                    cache.adopt(past, ids)
-                    model.set_attn_implementation("lagkv")
-                    rounds.setdefault(f"lagkv, r={ratio:g}", []).append(_decode(model, cache, steps))
-        rows += [
-            {"context": context, "cache": name, "tokens_per_second": statistics.median(each)} for name, each in rounds.items()
-        ]
+        past = _past(model, ids)
+        with _session(client, model, 1.0) as whole, _session(client, model, 0.125) as part:
+            for cache in (whole, part):
+                cache.adopt(past, ids)
+            caches = {"DynamicCache": past, "lagkv, r=1": whole, "lagkv, r=0.125": part}
+            measured = [{name: _decode(model, cache) for name, cache in caches.items()} for _ in range(rounds + 1)][1:]
+        for name in caches:
+            rows.append(
+                {
+                    "context": context,
+                    "cache": name,
+                    "tokens_per_second": statistics.median(each[name] for each in measured),
+                    "ratio": statistics.median(each[name] / each["DynamicCache"] for each in measured),
+                }
+            )
     return rows
 
 
-def _decode(model, cache, steps: int) -> float:
+def _decode(model, cache, steps: int = 8) -> float:
+    model.set_attn_implementation("lagkv" if isinstance(cache, LagKVCache) else "sdpa")
     token = torch.tensor([[5]])
-    with torch.inference_mode():
-        for _ in range(4):
-            model(token, past_key_values=cache, use_cache=True)
-        began = time.perf_counter()
-        for _ in range(steps):
-            model(token, past_key_values=cache, use_cache=True)
-        return steps / (time.perf_counter() - began)
+    began = time.perf_counter()
+    for _ in range(steps):
+        forward(model, token, cache)
+    return steps / (time.perf_counter() - began)
 
 
 def recall_cost(client: lagkv.Client, model, tokenizer, context: int, text: str | None, chunks: int = 2) -> dict:
-    """Milliseconds to recall so many chunks of every layer and head in one message, with the evicted parts in the kernel's
-    file cache (the second time) and after it was dropped (only root may; None where it could not be)."""
+    """What a turn's recall of so many chunks adds to the turn, ranking included: milliseconds of the requests that each layer
+    makes as it attends, of one request for all layers, the bytes that join the view, and the coded bytes read for them. With
+    the evicted parts in the kernel's file cache, and after it was dropped (only root may; None where it could not be)."""
     ids = capture.english_ids(tokenizer, context, text)
-    past = transformers.DynamicCache(config=model.config)
-    with torch.inference_mode():
-        for piece in ids.split(512, dim=1):
-            model(piece, past_key_values=past, use_cache=True, logits_to_keep=1)
-    with _session(client, model, 0.125) as cache:
+    past = _past(model, ids)
+    with _session(client, model, 0.125, chunks) as cache:
         cache.adopt(past, ids)
-        session = cache.session
-        session.sync()
-        heads = session.description.kv_heads
+        cache.sync()
+        model.set_attn_implementation("lagkv")
+        session, turn = cache.session, _Turn(client, model, cache, ids[:, -24:])
         before = len(session.view(0))
-        chosen = {layer: [list(range(chunks))] * heads for layer in range(session.description.layers)}
-
-        def once() -> float:
+        cold = turn.cost() if _drop_caches() else (None, None)
+        rows = len(session.view(0)) - before - 24
+        warm = [turn.cost() for _ in range(7)]
+        at_once = []
+        for _ in range(7):
             began = time.perf_counter()
-            session.recall_layers(chosen)
-            return (time.perf_counter() - began) * 1e3
-
-        try:
-            pathlib.Path("/proc/sys/vm/drop_caches").write_text("3\n")
-            cold = once()
-        except OSError:
-            cold = None
-        session.release()
-        warm = []
-        for _ in range(5):
-            warm.append(once())
-            rows = len(session.view(0)) - before
-            session.release()
+            cache.recall_now()
+            at_once.append((time.perf_counter() - began) * 1e3)
         d = session.description
         size = rows * d.layers * d.kv_heads * (d.key_dim + d.value_dim) * past.layers[0].keys.element_size()
-        return {"chunks": chunks, "bytes": size, "warm_ms": statistics.median(warm), "cold_ms": cold}
+        return {
+            "chunks": chunks, "bytes": size, "read_bytes": warm[0][1], "warm_ms": statistics.median(each[0] for each in warm),
+            "cold_ms": cold[0], "at_once_ms": statistics.median(at_once),
+        }  # fmt: skip
+
+
+class _Turn:
+    """A question after a context, asked again and again; counts what its recall takes."""
+
+    def __init__(self, client: lagkv.Client, model, cache: LagKVCache, question: torch.Tensor) -> None:
+        self._client, self._model, self._cache, self._question = client, model, cache, question
+        self._tokens = cache.get_seq_length()
+        self._seconds = 0.0
+        (self._sequence,) = cache.sequences_of(cache.geometry.layers[0])
+        self._recall = self._sequence.recall_layers
+        self._sequence.recall_layers = self._timed
+
+    def _timed(self, layers: list[int]) -> None:
+        began = time.perf_counter()
+        self._recall(layers)
+        self._seconds += time.perf_counter() - began
+
+    def cost(self) -> tuple[float, int]:
+        """Milliseconds of recall in one turn, and the coded bytes that the daemon read meanwhile."""
+        self._cache.truncate(self._tokens)
+        self._seconds, read = 0.0, self._bytes_read()
+        forward(self._model, self._question, self._cache)
+        return self._seconds * 1e3, self._bytes_read() - read
+
+    def _bytes_read(self) -> int:
+        return int(re.search(r"^lagkvd_disk_read_bytes_total (\d+)", self._client.metrics(), re.MULTILINE)[1])
+
+
+def _drop_caches() -> bool:
+    try:
+        pathlib.Path("/proc/sys/vm/drop_caches").write_text("3\n")
+    except OSError:
+        return False
+    return True
+
+
+def show_speeds(rows: list[dict]) -> str:
+    return "\n".join(
+        f"{row['context']:>6,} tokens  {row['cache']:<16}{row['tokens_per_second']:8.1f} tokens/s  {row['ratio']:7.1%}" for row in rows
+    )
+
+
+def show_recall(context: int, cost: dict) -> str:
+    cold = "only root can tell" if cost["cold_ms"] is None else f"{cost['cold_ms']:.1f} ms"
+    return (
+        f"recall of {cost['chunks']} chunks of all layers and heads after {context:,} tokens: {cost['bytes']:,} B join the view, "
+        f"{cost['read_bytes']:,} B read; a turn: warm {cost['warm_ms']:.1f} ms, cold {cold}; "
+        f"all layers in one request, warm: {cost['at_once_ms']:.1f} ms"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m lagkv.eval.speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("parity", "reference", "decode", "recall"))
+    parser.add_argument("--model", default="smollm2", help="one of `python -m lagkv.models`, a directory, or a hub name")
+    parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
+    parser.add_argument("--tokens", nargs="+", type=int, default=[4000], help="the longest prompt; the contexts of decode and recall")
+    parser.add_argument("--n", type=int, default=20, help="prompts")
+    parser.add_argument("--chunks", type=int, default=2, help="chunks to recall")
+    parser.add_argument("--text", metavar="FILE", help="English text; default: Debian's licences")
+    parser.add_argument("--socket", help="the daemon's socket")
+    options = parser.parse_args()
+    try:
+        tokenizer, model = models.load(options.model, options.dtype)
+        parts = (lagkv.connect(options.socket), model, tokenizer)
+        if options.what == "decode":
+            print(show_speeds(speeds(*parts, options.tokens, options.text)))
+        elif options.what == "recall":
+            for context in options.tokens:
+                print(show_recall(context, recall_cost(*parts, context, options.text, options.chunks)))
+        else:
+            run = parity if options.what == "parity" else reference
+            print(run(*parts, options.n, max(options.tokens), options.text))
+    except (ValueError, OSError, lagkv.LagKVError, models.ModelError) as error:
+        print(f"lagkv.eval: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

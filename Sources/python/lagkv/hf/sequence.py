@@ -91,7 +91,7 @@ class Sequence:
         self._scaling = scaling
         if not self.ranking or not self.session.sealed_chunks:
             return False
-        self._recall([self._place[model_layer]])
+        self.recall_layers([self._place[model_layer]])
         return True
 
     def commit(self, ids: np.ndarray) -> None:
@@ -131,14 +131,14 @@ class Sequence:
     # Recall.
 
     def recall_now(self) -> None:
-        """Ranks all layers by the newest queries and recalls what they choose, in one request."""
+        """`recall_layers` of all layers that evict, in place of what was recalled before."""
         if not self._recalls:
             raise ValueError(f"session {self.session.name!r} recalls nothing: it keeps everything, or was opened with recall=0")
         if not all(self._queries.values()):
             raise ValueError(f"session {self.session.name!r} has seen no query since it was opened or rewound: begin_turn() waits")
         self.release()
         if self.session.sealed_chunks:
-            self._recall(self._recalls)
+            self.recall_layers(self._recalls)
         self._since_ranked = 0
 
     def release(self) -> None:
@@ -148,7 +148,8 @@ class Sequence:
             self._recalled = False
             self._rows.rearranged()
 
-    def _recall(self, layers: list[int]) -> None:
+    def recall_layers(self, layers: list[int]) -> None:
+        """Ranks layers of the session by their newest queries and recalls what they choose, in one request."""
         self.session.recall_layers({layer: self._choice(layer) for layer in layers})
         self._recalled = True
         self._rows.rearranged()
