@@ -23,6 +23,9 @@ struct BenchCommand: ParsableCommand {
     @Option(help: "Tokens of the Llama-shaped session; each takes 128 KiB.")
     var tokens = 8_192
 
+    @Option(parsing: .upToNextOption, help: "Measure only these.")
+    var only: [FigureGroup] = FigureGroup.allCases
+
     @Option(help: "Write the figures as JSON as well.")
     var json: String?
 
@@ -34,13 +37,28 @@ struct BenchCommand: ParsableCommand {
         StandardError.write("measuring the machine's own limits…\n")
         let limits = try MachineLimits.measure(directory: directory)
         report.add(limits)
-        StandardError.write("scoring and coding…\n")
-        KernelFigures(sample: sample, limits: limits).measure(into: &report)
+        if only.contains(.kernels) {
+            StandardError.write("scoring and coding…\n")
+            KernelFigures(sample: sample, limits: limits).measure(into: &report)
+        }
         StandardError.write("starting a private daemon…\n")
         let daemon = try PrivateDaemon(directory: directory)
         defer { daemon.stop() }
-        try DaemonFigures(sample: sample, limits: limits, daemon: daemon, tokens: tokens).measure(into: &report)
+        try DaemonFigures(sample: sample, limits: limits, daemon: daemon, tokens: tokens).measure(only, into: &report)
         print(report.table)
         if let json { try report.json.write(to: URL(filePath: json)) }
     }
+}
+
+/// What can be measured by itself.
+enum FigureGroup: String, CaseIterable, ExpressibleByArgument {
+    /// Scoring and coding, without a daemon.
+    case kernels
+    /// A prompt that is appended at once.
+    case append
+    /// A session of `--tokens` tokens: until all of it is on disk, and back.
+    case large
+    /// Commits and attaching.
+    case messages
+    case recall
 }

@@ -10,12 +10,12 @@ struct DaemonFigures {
     let daemon: PrivateDaemon
     let tokens: Int
 
-    func measure(into report: inout Report) throws {
+    func measure(_ groups: [FigureGroup], into report: inout Report) throws {
         let client = try daemon.connect()
-        try measureAppend(client, into: &report)
-        try measureBringingBack(client, into: &report)
-        try measureMessages(client, into: &report)
-        try measureRecall(client, into: &report)
+        if groups.contains(.append) { try measureAppend(client, into: &report) }
+        if groups.contains(.large) { try measureLarge(client, into: &report) }
+        if groups.contains(.messages) { try measureMessages(client, into: &report) }
+        if groups.contains(.recall) { try measureRecall(client, into: &report) }
     }
 
     private func description(_ geometry: Geometry, capacity: Int) -> SessionDescription {
@@ -23,15 +23,14 @@ struct DaemonFigures {
         return try! SessionDescription(geometry: geometry, policy: policy, capacity: capacity, fingerprint: "bench")
     }
 
-    private static let large = try! SessionName("large")
+    /// Tokens of a prompt that an engine's prefill brings at once.
+    private var prompt: Int { min(tokens, 2_048) }
 
     // MARK: Append
 
-    /// A prompt that goes in at once, as an engine's prefill brings it; and a long session until all of it is on disk. The
-    /// first rounds warm the daemon's buffers and the machine's free pages.
+    /// A prompt that goes in at once. The first rounds warm the daemon's buffers and the machine's free pages.
     private func measureAppend(_ client: LagKVClient, into report: inout Report) throws {
         let geometry = SampleKV.llama
-        let prompt = min(tokens, 2_048)
         let (keys, values) = sample.tensors(geometry, tokens: prompt)
         var best = Double.infinity
         for _ in 0..<6 {
@@ -46,6 +45,21 @@ struct DaemonFigures {
             Figure(
                 name: "append a prompt of \(prompt) tokens, r = 1/8", value: Double(prompt * geometry.tokenBytes) / 1e9 / best, unit: "GB/s",
                 limit: limits.copyGBs, limitName: "memcpy", floor: Figure.atLeast(0.4), aim: Figure.atLeast(0.7)))
+    }
+
+    // MARK: A large session
+
+    private static let large = try! SessionName("large")
+
+    private func measureLarge(_ client: LagKVClient, into report: inout Report) throws {
+        try appendLarge(client, into: &report)
+        try bringBackLarge(client, into: &report)
+        try measureAttach(client, Self.large, "\((tokens * SampleKV.llama.tokenBytes) >> 20) MiB", into: &report)
+    }
+
+    private func appendLarge(_ client: LagKVClient, into report: inout Report) throws {
+        let geometry = SampleKV.llama
+        let (keys, values) = sample.tensors(geometry, tokens: prompt)
         let session = try client.create(Self.large, description(geometry, capacity: 2 * tokens))
         let whole = try Stopwatch.seconds {
             for _ in 0..<tokens / prompt { try session.append(keys: keys.bytes, values: values.bytes, count: prompt) }
@@ -66,9 +80,7 @@ struct DaemonFigures {
         report.note("memory after sealing", "\(Report.text(allocated / Double(view))) × the view's bytes, as the kernel counts")
     }
 
-    // MARK: Bringing back
-
-    private func measureBringingBack(_ client: LagKVClient, into report: inout Report) throws {
+    private func bringBackLarge(_ client: LagKVClient, into report: inout Report) throws {
         let bytes = Double(tokens * SampleKV.llama.tokenBytes)
         var resume = Double.infinity
         for _ in 0..<4 {
@@ -109,13 +121,14 @@ struct DaemonFigures {
         report.add(
             Figure(name: "commit that seals nothing", value: silent / Double(steps) * 1e9, unit: "ns", aim: Figure.atMost(200)))
         try session.close()
-        for (name, title) in [(small, "1 MiB"), (Self.large, "\(tokens * SampleKV.llama.tokenBytes >> 20) MiB")] {
-            try client.resume(name)
-            let attach = try Stopwatch.median(of: 300) { try client.open(name).close() } * 1e6
-            report.add(
-                Figure(
-                    name: "attach and let go, \(title), p50", value: attach, unit: "µs", floor: Figure.atMost(300), aim: Figure.atMost(150)))
-        }
+        try measureAttach(client, small, "1 MiB", into: &report)
+    }
+
+    private func measureAttach(_ client: LagKVClient, _ name: SessionName, _ size: String, into report: inout Report) throws {
+        try client.resume(name)
+        let attach = try Stopwatch.median(of: 300) { try client.open(name).close() } * 1e6
+        report.add(
+            Figure(name: "attach and let go, \(size), p50", value: attach, unit: "µs", floor: Figure.atMost(300), aim: Figure.atMost(150)))
     }
 
     // MARK: Recall
