@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
@@ -36,10 +37,22 @@ int clinux_punch_hole(int fd, off_t offset, off_t length) {
     return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
 }
 
-int clinux_populate(void *address, size_t length) {
+int clinux_populate(int fd, off_t offset, void *address, size_t length) {
+    // Taking the pages in one call and mapping them in another costs less than letting each fault do both.
+    fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, length);
     // MADV_POPULATE_WRITE, since Linux 5.14; older headers lack it.
     return madvise(address, length, 23);
 }
+
+int clinux_is_exclusive(int fd) {
+    if (fcntl(fd, F_SETLEASE, F_WRLCK) != 0) return 0;
+    fcntl(fd, F_SETLEASE, F_UNLCK);
+    return 1;
+}
+
+off_t clinux_next_data(int fd, off_t offset) { return lseek(fd, offset, SEEK_DATA); }
+
+off_t clinux_next_hole(int fd, off_t offset) { return lseek(fd, offset, SEEK_HOLE); }
 
 int clinux_open(const char *path, int flags) { return open(path, flags); }
 

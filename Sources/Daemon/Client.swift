@@ -105,9 +105,7 @@ final class Client {
         case .success(let reply):
             do {
                 var descriptors = PassedDescriptors()
-                for file in answer.files {
-                    descriptors.append(try file.writable ? file.memory.writableDescriptor() : file.memory.readOnlyDescriptor())
-                }
+                for file in answer.files { descriptors.append(try file.descriptor.duplicate()) }
                 await send(reply.frame(verb: verb, request: request), descriptors)
             } catch {
                 await refuse(

@@ -33,7 +33,9 @@ public final class SharedMemory: MemoryRegion, @unchecked Sendable {
         name: String, byteCount: Int, sealedAgainstNewWriters: Bool = false
     ) throws(KernelError) -> SharedMemory {
         precondition(byteCount > 0, "shared memory of \(byteCount) bytes")
-        let descriptor = Descriptor(owning: try Kernel.call("memfd_create", name) { clinux_memfd_create(name) })
+        let first = Descriptor(owning: try Kernel.call("memfd_create", name) { clinux_memfd_create(name) })
+        // Opened again, because the kernel counts open files only where open(2) made them: `isExclusive` asks for that count.
+        let descriptor = try Descriptor.open(Self.path(first), O_RDWR)
         let number = descriptor.rawValue
         try Kernel.call("fchmod", name) { fchmod(number, 0o600) }
         try Kernel.call("ftruncate", "\(name) to \(byteCount)") { ftruncate(number, byteCount) }
@@ -57,14 +59,34 @@ public final class SharedMemory: MemoryRegion, @unchecked Sendable {
     }
 
     /// Takes memory for the pages that `range` touches, all at once, before they are written: half the cost of a fault for each.
-    /// A kernel that cannot leaves it to the faults.
+    /// A kernel that cannot (before Linux 5.14) leaves it to the faults.
     public func populate(_ range: Range<Int>) {
         let page = Kernel.pageSize
         let begin = range.lowerBound / page * page
         let end = min(byteCount, (range.upperBound + page - 1) / page * page)
         guard begin < end else { return }
-        _ = clinux_populate(baseAddress + begin, end - begin)
+        _ = clinux_populate(descriptor.rawValue, begin, baseAddress + begin, end - begin)
     }
+
+    /// Writes zeros over everything inside `range` that has memory, and keeps the memory; holes stay holes.
+    public func wipe(_ range: Range<Int>) {
+        precondition(range.lowerBound >= 0 && range.upperBound <= byteCount, "a wipe of \(range) in \(byteCount) bytes")
+        let number = descriptor.rawValue
+        var next = range.lowerBound
+        while next < range.upperBound {
+            let data = clinux_next_data(number, next)
+            guard data >= 0, data < range.upperBound else { return }
+            next = min(range.upperBound, clinux_next_hole(number, data))
+            withUnsafeMutableBytes(data..<next) { _ = $0.initializeMemory(as: UInt8.self, repeating: 0) }
+        }
+    }
+
+    /// Whether this object alone can reach the file: no descriptor that was handed out is open in any process, and nothing
+    /// maps it through one. Once that is so it stays so until the next descriptor is handed out.
+    ///
+    /// The kernel's answer (fcntl(2), F_SETLEASE: a write lease is given only on a file that nobody else has open; a mapping
+    /// holds its file open). A kernel that has no leases on memfds says no.
+    public var isExclusive: Bool { clinux_is_exclusive(descriptor.rawValue) == 1 }
 
     /// Bytes of memory that the file takes now, as the kernel counts them.
     public var allocatedBytes: Int {
@@ -73,12 +95,14 @@ public final class SharedMemory: MemoryRegion, @unchecked Sendable {
 
     /// A descriptor for the one who may write (where the file is not sealed against that).
     public func writableDescriptor() throws(KernelError) -> Descriptor {
-        try descriptor.duplicate()
+        // A duplicate would be the same open file, which `isExclusive` could not tell from our own.
+        try Descriptor.open(Self.path(descriptor), O_RDWR)
     }
 
     /// A descriptor through which the file can be mapped only for reading.
     public func readOnlyDescriptor() throws(KernelError) -> Descriptor {
-        // A duplicate would share the access mode; only opening it again gives another one.
-        try Descriptor.open("/proc/self/fd/\(descriptor.rawValue)", O_RDONLY)
+        try Descriptor.open(Self.path(descriptor), O_RDONLY)
     }
+
+    private static func path(_ descriptor: borrowing Descriptor) -> String { "/proc/self/fd/\(descriptor.rawValue)" }
 }

@@ -24,6 +24,8 @@ public struct Metrics: Sendable {
     public var suspendedUnderPressure = 0
     public var disposed = 0
     public var resumes = 0
+    /// Sessions that began in the files, and the memory, of one that was gone.
+    public var slabsReused = 0
     public var truncates = 0
     public var chunksUnsealed = 0
     public var forks = 0

@@ -28,6 +28,7 @@ extension SessionCache {
             "tier_bytes", "gauge", unit: "bytes", "Bytes in use, by tier.",
             [("{tier=\"memory\"}", chargedMemory()), ("{tier=\"staging\"}", stagedBytes), ("{tier=\"disk\"}", store.usedBytes)])
         gauge("allocated_bytes", allocatedMemory(), "Bytes of slabs as the kernel counts them.")
+        gauge("spare_bytes", spares.bytes, "Bytes of slabs that no session uses now, kept for the next.")
         metric(
             "budget_bytes", "gauge", unit: "bytes", "Budgets, by tier; a tier without one is left out.",
             [("{tier=\"memory\"}", settings.memoryBudget), ("{tier=\"staging\"}", settings.staging)]
@@ -52,6 +53,7 @@ extension SessionCache {
         counter("suspends_under_pressure", metrics.suspendedUnderPressure, "Sessions suspended to make room in memory.")
         counter("disposals", metrics.disposed, "Disposable sessions deleted to make room on disk.")
         counter("resumes", metrics.resumes, "Sessions brought into memory.")
+        counter("slabs_reused", metrics.slabsReused, "Sessions brought into the memory of one that was gone, wiped.")
         counter("truncates", metrics.truncates, "Sessions truncated.")
         counter("forks", metrics.forks, "Sessions forked.")
         counter("recalls", metrics.recalls, "Recall requests.")

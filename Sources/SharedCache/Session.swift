@@ -1,6 +1,7 @@
 internal import CacheLoop
 internal import CacheModel
 internal import ChunkStore
+internal import WireProtocol
 
 /// One session: who owns it, what is on disk of it and, while it is resident, what is in memory.
 ///
@@ -67,7 +68,8 @@ final class Resident {
     var grant: Int
     /// Positions are written for tokens below this.
     var positionedTokens: Int
-    /// Rows, per layer, that the writer may have touched since pages were last given back.
+    /// Rows, per layer, that may have memory without being of the view: the writer may have touched them since pages were last
+    /// given back, or the session whose files these were had them.
     var touchedRows: [Int]
     /// Bytes charged to the memory budget.
     var charged = 0
@@ -76,7 +78,7 @@ final class Resident {
     nonisolated var policy: Policy { slabs.layout.policy }
     nonisolated var geometry: Geometry { slabs.layout.geometry }
 
-    init(slabs: Slabs, tokens: Int) {
+    init(slabs: Slabs, tokens: Int, touchedRows: [Int]) {
         self.slabs = slabs
         self.tokens = tokens
         let geometry = slabs.layout.geometry
@@ -84,7 +86,7 @@ final class Resident {
         chunkIDs = []
         grant = tokens
         positionedTokens = 0
-        touchedRows = Array(repeating: 0, count: geometry.layers)
+        self.touchedRows = touchedRows
     }
 
     /// The least count whose commit needs a message.
@@ -109,7 +111,24 @@ final class Resident {
 
     /// Bytes of memory that the session takes with `tokens` tokens, room up to `grant`, and what is recalled.
     func residentBytes(tokens: Int, grant: Int) -> Int {
-        layout.residentBytes(tokens: tokens, grant: grant, recalled: (0..<geometry.layers).reduce(0) { $0 + recalledRows(layer: $1) })
+        layout.residentBytes(
+            rows: rows(tokens: tokens, grant: grant), grant: grant,
+            recalled: (0..<geometry.layers).reduce(0) { $0 + recalledRows(layer: $1) })
+    }
+
+    /// Per layer, the rows from row 0 on that may have memory.
+    private func rows(tokens: Int, grant: Int) -> [Int] {
+        zip(layout.rows(tokens: tokens, grant: grant), touchedRows).map(max)
+    }
+
+    /// Ends its presence: what anybody still has of it is told so, and its memory serves another session, or is given back.
+    func retire(_ state: ControlPage.State, into spares: SpareSlabs) {
+        slabs.retire(state)
+        guard !hasRecalled, slabs.isExclusive else { return slabs.discardAll() }
+        let spare = SpareSlabs.Spare(slabs, rows: rows(tokens: tokens, grant: grant))
+        // A client that wrote where it was granted nothing has taken memory that no count knows of.
+        let expected = layout.residentBytes(rows: spare.rows, grant: max(tokens, grant), recalled: 0)
+        spare.bytes <= expected ? spares.put(spare) : slabs.discardAll()
     }
 
     var hasRecalled: Bool { recalled.contains { $0.contains { !$0.isEmpty } } }
@@ -135,10 +154,5 @@ final class Resident {
     }
 
     /// Notes that rows may be written up to the grant.
-    func touchUpToGrant() {
-        for layer in 0..<geometry.layers {
-            let row = grant - policy.sealedChunks(tokens: tokens) * policy.evicted(inLayer: layer)
-            touchedRows[layer] = max(touchedRows[layer], row)
-        }
-    }
+    func touchUpToGrant() { touchedRows = rows(tokens: tokens, grant: grant) }
 }

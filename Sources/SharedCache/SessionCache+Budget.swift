@@ -5,9 +5,9 @@ internal import LinuxKit
 /// The memory budget. Invariant: the bytes charged to all sessions never exceed it by more than what is reserved here, and a
 /// reservation that does not fit is refused, never overdrawn.
 extension SessionCache {
-    /// Bytes charged to resident sessions, of one user or of all, and what transfers under way have reserved.
+    /// Bytes charged to resident sessions, of one user or of all, what transfers under way have reserved, and spare files.
     func chargedMemory(of owner: UInt32? = nil) -> Int {
-        sessions.values.reduce(owner == nil ? transitBytes : 0) { sum, session in
+        sessions.values.reduce(owner == nil ? transitBytes + spares.bytes : 0) { sum, session in
             owner == nil || session.owner == owner ? sum + (session.resident?.charged ?? 0) : sum
         }
     }
@@ -22,12 +22,17 @@ extension SessionCache {
         resident.charged = resident.residentBytes(tokens: resident.tokens, grant: resident.grant)
     }
 
-    /// Makes room for `bytes` more of `session`, whose gate is entered, by suspending idle sessions, least recently used first.
+    /// Makes room for `bytes` more of `session`, whose gate is entered: spare files go first, then idle sessions are suspended,
+    /// least recently used first.
+    /// - Parameter reusing: the caller will take a spare of that layout, if there is one: its memory is the session's then.
     /// - Throws: `memoryBudget` when nothing idle is left. Nothing is reserved: the caller charges it before it next waits.
-    func reserveMemory(_ bytes: Int, for session: Session) async throws(CacheError) {
+    func reserveMemory(_ bytes: Int, for session: Session, reusing layout: SlabLayout? = nil) async throws(CacheError) {
         guard bytes > 0 else { return }
-        while let shortage = shortage(of: bytes, for: session.owner) {
-            guard await suspendLeastRecentlyUsed(of: shortage.owner, except: session) else {
+        while let shortage = shortage(of: bytes, for: session.owner, reusing: layout) {
+            if spares.dropOldest(sparing: layout) { continue }
+            if await suspendLeastRecentlyUsed(of: shortage.owner, except: session) { continue }
+            // The spare that the caller would take may hold more than the caller needs.
+            guard spares.dropOldest(sparing: nil) else {
                 throw CacheError(
                     .memoryBudget, "\(bytes) more bytes of memory for session “\(session.name)”",
                     seen: "\(shortage.used) of \(shortage.budget) bytes in use" + (shortage.owner == nil ? "" : " by this user"),
@@ -42,8 +47,9 @@ extension SessionCache {
         var budget: Int
     }
 
-    private func shortage(of bytes: Int, for owner: UInt32) -> Shortage? {
-        let used = chargedMemory()
+    private func shortage(of bytes: Int, for owner: UInt32, reusing layout: SlabLayout?) -> Shortage? {
+        let spare = layout.flatMap(spares.find)?.bytes ?? 0
+        let (used, bytes) = (chargedMemory() - spare, max(bytes, spare))
         if used + bytes > settings.memoryBudget { return Shortage(owner: nil, used: used, budget: settings.memoryBudget) }
         guard let budget = settings.memoryBudgetPerUser else { return nil }
         let ofUser = chargedMemory(of: owner)

@@ -46,7 +46,7 @@ extension SessionCache {
         // Chunks on their way notice, and are dropped. Not earlier: they are needed where the disk refuses the deletion.
         while session.spillsInFlight > 0 { await session.spillChanged.wait() }
         await store.destroy(session.files)
-        session.resident?.slabs.retire(.deleted)
+        session.resident?.retire(.deleted, into: spares)
         session.resident = nil
         sessions[SessionKey(owner: session.owner, name: session.name)] = nil
         metrics.sessionsDeleted += 1
@@ -87,6 +87,7 @@ extension SessionCache {
             StatusEntry("writers", "\(sessions.values.count { $0.writer != nil })"),
             StatusEntry("memory_bytes", "\(chargedMemory())"),
             StatusEntry("memory_allocated_bytes", "\(allocatedMemory())"),
+            StatusEntry("memory_spare_bytes", "\(spares.bytes)"),
             StatusEntry("memory_budget_bytes", "\(settings.memoryBudget)"),
             StatusEntry("disk_bytes", "\(store.usedBytes)"),
             StatusEntry("disk_budget_bytes", settings.diskBudget.map { "\($0)" } ?? "unlimited"),

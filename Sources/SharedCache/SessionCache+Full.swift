@@ -43,7 +43,7 @@ extension SessionCache {
         }
         if again { keepForAgain(file, of: connection) } else { transitBytes -= file.byteCount }
         metrics.bytesRehydrated += layout.bytes
-        return Answer(.full(layout), files: [GrantedFile(memory: file, writable: true)])
+        return Answer(.full(layout), files: [try GrantedFile(file, writable: true)])
     }
 
     /// The file of the connection's last view, if it may be used again and is large enough, or a new one. Its bytes are in transit.

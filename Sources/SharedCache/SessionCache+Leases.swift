@@ -72,17 +72,14 @@ extension SessionCache {
             resident.extendPositions()
             resident.publishLayout()
         }
+        let files = [try GrantedFile(resident.slabs.slab, writable: write), try GrantedFile(resident.slabs.control, writable: false)]
         let number = try connection.add(Connection.Handle(session: session, resident: resident, isWriter: write))
         if write { session.writer = connection } else { session.readers += 1 }
         session.lastUsed = clock.wallMilliseconds
         metrics.attaches += 1
         let attachment = Attachment(
             handle: number, isWriter: write, row: row(session), layout: resident.layout.wire, generation: resident.slabs.generation)
-        return Answer(
-            .attachment(attachment),
-            files: [
-                GrantedFile(memory: resident.slabs.slab, writable: write), GrantedFile(memory: resident.slabs.control, writable: false),
-            ])
+        return Answer(.attachment(attachment), files: files)
     }
 
     /// Ends one handle. A writer's published tokens are kept; what it recalled, and room it was granted, is given back.

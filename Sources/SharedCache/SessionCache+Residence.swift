@@ -28,7 +28,7 @@ extension SessionCache {
         try await drain(session)
         let tokens = resident.currentTokens
         try await publishWindow(session, tokens: tokens)
-        resident.slabs.retire(.suspended)
+        resident.retire(.suspended, into: spares)
         session.files.letGo()
         session.resident = nil
         session.writer = nil
@@ -87,11 +87,15 @@ extension SessionCache {
         try await session.files.prepareForWriting()
         let tokens = session.files.tokens
         let layout = try SlabLayout(session.description)
-        let resident = Resident(slabs: try Slabs(layout: layout, name: session.name.text), tokens: tokens)
-        let bytes = resident.residentBytes(tokens: tokens, grant: tokens)
-        try await reserveMemory(bytes, for: session)
+        let none = [Int](repeating: 0, count: layout.geometry.layers)
+        let rows = layout.rows(tokens: tokens, grant: tokens)
+        try await reserveMemory(layout.residentBytes(rows: rows, grant: tokens, recalled: 0), for: session, reusing: layout)
+        let spare = spares.take(layout)
+        // At least what was reserved, and all that the files bring with them.
+        let bytes = layout.residentBytes(rows: zip(rows, spare?.rows ?? none).map(max), grant: tokens, recalled: 0)
         transitBytes += bytes
         defer { transitBytes -= bytes }
+        let resident = Resident(slabs: try await makeSlabs(layout, spare?.slabs), tokens: tokens, touchedRows: spare?.rows ?? none)
         resident.slabs.beginChange()
         try await load(session, into: resident)
         resident.extendPositions()
@@ -103,15 +107,28 @@ extension SessionCache {
         return resident
     }
 
+    /// Empty files: new ones, or those of a session that is gone, wiped.
+    private func makeSlabs(_ layout: SlabLayout, _ old: Slabs?) async throws(CacheError) -> Slabs {
+        guard let old else { return try Slabs(layout: layout) }
+        metrics.slabsReused += 1
+        for file in [old.slab, old.control] { _ = await inPieces(of: file.byteCount) { file.wipe($0) } }
+        return Slabs(reusing: old)
+    }
+
     private func load(_ session: Session, into resident: Resident) async throws(CacheError) {
         let sealed = resident.sealedChunks
         // After a suspend the window object is exactly what is unsealed, and is read like a chunk, beside the others.
         let unsealed = resident.firstUnsealed(tokens: resident.tokens)..<resident.tokens
         let hasWindow = session.files.durable.windowTokens(session.policy) == unsealed && !unsealed.isEmpty
-        // The workers make the pages while the first objects are read.
-        let slabs = resident.slabs
+        // The workers make the pages that are not there yet while the first objects are read.
+        let (slabs, present) = (resident.slabs, resident.touchedRows)
         let pages = CacheLoop.start {
-            _ = await self.inPieces(of: slabs.layout.geometry.layers) { slabs.populate(layers: $0, tokens: unsealed.upperBound) }
+            _ = await self.inPieces(of: present.count) { layers in
+                for layer in layers {
+                    let rows = slabs.layout.policy.residentTokens(tokens: unsealed.upperBound, layer: layer)
+                    if present[layer] < rows { slabs.populate(layer: layer, rows: present[layer]..<rows) }
+                }
+            }
         }
         let headers = try await concurrently(sealed + (hasWindow ? 1 : 0)) { number throws(CacheError) in
             let object = number < sealed ? try await session.files.open(chunk: number) : try await session.files.openWindow()!

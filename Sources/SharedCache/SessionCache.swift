@@ -22,6 +22,7 @@ public final class SessionCache {
     let clock: any LoopClock
     let entropy: Entropy
     let pool: BufferPool
+    let spares = SpareSlabs()
     let scratch = CodecScratch()
     private let log: @Sendable (LogLevel, String) -> Void
 
@@ -113,7 +114,10 @@ public final class SessionCache {
 
     /// Gives memory back that was kept for the next chunk and not wanted for `calls` calls of this. Called now and then by the
     /// daemon's timer.
-    public func trim(after calls: UInt64) { pool.trim(after: calls) }
+    public func trim(after calls: UInt64) {
+        pool.trim(after: calls)
+        spares.trim(after: calls)
+    }
 
     /// By owner and name, so that a seed always meets them in one order.
     private func inOrder() -> [Session] { sessions.sorted { $0.key < $1.key }.map(\.value) }
@@ -259,8 +263,18 @@ public struct Answer: Sendable {
     }
 }
 
-/// A file that a client may map, for writing or not.
-public struct GrantedFile: Sendable {
+/// A file that a client may map, for writing or not. From its making on it counts as reachable by the client.
+public final class GrantedFile: Sendable {
     public let memory: SharedMemory
-    public let writable: Bool
+    public let descriptor: Descriptor
+
+    /// - Throws: `outOfResources` when there are no descriptors left.
+    init(_ memory: SharedMemory, writable: Bool) throws(CacheError) {
+        self.memory = memory
+        do throws(KernelError) {
+            descriptor = try writable ? memory.writableDescriptor() : memory.readOnlyDescriptor()
+        } catch {
+            throw CacheError(.outOfResources, "descriptors for a reply", seen: "\(error)", expected: "a higher limit of open files")
+        }
+    }
 }

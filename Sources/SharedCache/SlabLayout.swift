@@ -6,7 +6,7 @@ internal import WireProtocol
 /// Slab file: a page for the published count, the token ids, then per layer the keys of all heads and the values of all
 /// heads. Each head has room for `recallRows` rows to the left of row 0 and `rows` rows from it on, and row 0 is
 /// page-aligned, so that the hot view is one contiguous range whether tokens are recalled or not. All of it is sparse.
-struct SlabLayout: Sendable {
+struct SlabLayout: Sendable, Hashable {
     static let page = 4_096
 
     let geometry: Geometry
@@ -119,18 +119,19 @@ struct SlabLayout: Sendable {
     /// The row of the first token of chunk `chunk` when chunks below it are sealed and compacted.
     func firstRow(ofChunk chunk: Int, layer: Int) -> Int { policy.sink + chunk * policy.kept(inLayer: layer) }
 
-    /// Bytes of memory that `tokens` tokens with room up to `grant`, and their bookkeeping, take, in whole pages: what a budget is
-    /// charged. It never grows while tokens fill the room that was granted.
-    func residentBytes(tokens: Int, grant: Int, recalled: Int) -> Int {
-        let compressed = (0..<geometry.layers).count { policy.isCompressed(layer: $0) }
+    /// Per layer, the rows from row 0 on when there are `tokens` tokens and room up to `grant`.
+    func rows(tokens: Int, grant: Int) -> [Int] {
         let sealed = policy.sealedChunks(tokens: tokens)
-        func layerBytes(_ rows: Int) -> Int {
-            geometry.heads
-                * (Self.pages(rows * geometry.keyBytes) + Self.pages(rows * geometry.valueBytes) + Self.pages(rows * 4))
+        return (0..<geometry.layers).map { grant - sealed * policy.evicted(inLayer: $0) }
+    }
+
+    /// Bytes of memory that so many rows of each layer, those that are recalled, and the bookkeeping of `grant` tokens take, in
+    /// whole pages: what a budget is charged. It never grows while tokens fill the room that was granted.
+    func residentBytes(rows: [Int], grant: Int, recalled: Int) -> Int {
+        let perHead = rows.reduce(0) {
+            $0 + Self.pages($1 * geometry.keyBytes) + Self.pages($1 * geometry.valueBytes) + Self.pages($1 * 4)
         }
-        let kept = grant - sealed * (policy.lag - policy.keptPerChunk)
         let summaries = geometry.layers * policy.sealedChunks(tokens: grant) * wire.summariesChunkStride
-        return compressed * layerBytes(kept) + (geometry.layers - compressed) * layerBytes(grant) + recalled * geometry.heads * geometry.rowBytes
-            + Self.pages(grant * 4) + summaries + 3 * Self.page
+        return geometry.heads * (perHead + recalled * geometry.rowBytes) + Self.pages(grant * 4) + summaries + 3 * Self.page
     }
 }

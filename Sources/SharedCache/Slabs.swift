@@ -16,15 +16,27 @@ final class Slabs: Sendable {
     let control: SharedMemory
 
     /// A session's files, empty. Costs no memory until rows are written.
-    init(layout: SlabLayout, name: String) throws(CacheError) {
+    init(layout: SlabLayout) throws(CacheError) {
         self.layout = layout
         do {
-            slab = try SharedMemory.create(name: "lagkv-slab:\(name)", byteCount: layout.wire.slabBytes)
+            slab = try SharedMemory.create(name: "lagkv-slab", byteCount: layout.wire.slabBytes)
             control = try SharedMemory.create(
-                name: "lagkv-control:\(name)", byteCount: layout.wire.controlBytes, sealedAgainstNewWriters: true)
+                name: "lagkv-control", byteCount: layout.wire.controlBytes, sealedAgainstNewWriters: true)
         } catch {
             throw CacheError(.outOfResources, "shared memory for the session", seen: "\(error)")
         }
+        begin()
+    }
+
+    /// The files of a session that is gone, which were wiped, for another of the same layout.
+    init(reusing old: Slabs) {
+        layout = old.layout
+        slab = old.slab
+        control = old.control
+        begin()
+    }
+
+    private func begin() {
         control.store(ControlPage.magic, at: ControlPage.magicOffset)
         control.store(ControlPage.layoutVersion, at: ControlPage.versionOffset)
         control.store(ControlPage.State.resident.rawValue, at: ControlPage.stateOffset)
@@ -64,24 +76,28 @@ final class Slabs: Sendable {
         control.storeRelease(UInt64(tokens), at: ControlPage.durableTokensOffset)
     }
 
-    /// Tells everybody who has the files mapped that they are no longer the session, and gives the slabs' memory back at once,
-    /// whoever still maps them: such mappings stay valid and read zero. (The control file's pages, sealed against new writers,
-    /// go with their last mapping.)
+    /// Tells everybody who has the files mapped that they are no longer the session.
     func retire(_ state: ControlPage.State) {
         beginChange()
         control.store(state.rawValue, at: ControlPage.stateOffset)
         control.storeRelease(generation + 1, at: ControlPage.generationOffset)
-        discard(0..<layout.wire.slabBytes)
     }
 
-    /// Takes memory for the rows of `tokens` tokens.
-    func populate(layers: Range<Int>, tokens: Int) {
-        for layer in layers {
-            let rows = 0..<layout.policy.residentTokens(tokens: tokens, layer: layer)
-            for head in 0..<layout.geometry.heads {
-                slab.populate(layout.keys(layer: layer, head: head, rows: rows))
-                slab.populate(layout.values(layer: layer, head: head, rows: rows))
-            }
+    /// Gives the slabs' memory back at once, whoever still maps them: such mappings stay valid and read zero. (The control
+    /// file's pages, sealed against new writers, go with their last mapping.)
+    func discardAll() { discard(0..<layout.wire.slabBytes) }
+
+    /// Nobody but the daemon can reach the files any more.
+    var isExclusive: Bool { slab.isExclusive && control.isExclusive }
+
+    /// Bytes of memory that both files take, as the kernel counts them.
+    var allocatedBytes: Int { ((try? slab.allocatedBytes) ?? 0) + ((try? control.allocatedBytes) ?? 0) }
+
+    /// Takes memory for rows `rows` of every head of `layer`.
+    func populate(layer: Int, rows: Range<Int>) {
+        for head in 0..<layout.geometry.heads {
+            slab.populate(layout.keys(layer: layer, head: head, rows: rows))
+            slab.populate(layout.values(layer: layer, head: head, rows: rows))
         }
     }
 

@@ -73,6 +73,34 @@ struct SharedMemoryTests {
         #expect(try memory.allocatedBytes == 64 * page)
     }
 
+    @Test("a wipe leaves zeros where there was memory, takes none where there was none, and touches nothing beside it")
+    func wipe() throws {
+        let page = Kernel.pageSize
+        let memory = try SharedMemory.create(name: "slabs", byteCount: 64 * page)
+        for first in [3, 10, 40] { memory.withUnsafeMutableBytes(first * page..<(first + 4) * page) { _ = $0.initializeMemory(as: UInt8.self, repeating: 0xA5) } }
+        memory.wipe(4 * page + 7..<42 * page)
+        #expect(try memory.allocatedBytes == 12 * page)
+        for (byte, value) in [(3 * page, 0xA5), (4 * page + 6, 0xA5), (4 * page + 7, 0), (6 * page, 0), (11 * page, 0), (41 * page, 0), (42 * page, 0xA5)] {
+            #expect(memory.load(at: byte, as: UInt8.self) == UInt8(value), "byte \(byte)")
+        }
+    }
+
+    @Test("a file is exclusive until a descriptor of it is handed out, and again when nobody has one open or mapped")
+    func exclusive() throws {
+        let memory = try SharedMemory.create(name: "slabs", byteCount: 1 << 20)
+        #expect(memory.isExclusive)
+        for writable in [true, false] {
+            var descriptor: Descriptor? = try writable ? memory.writableDescriptor() : memory.readOnlyDescriptor()
+            #expect(!memory.isExclusive)
+            var mapping: MappedFile? = try MappedFile(descriptor!, writable: writable)
+            descriptor = nil
+            #expect(!memory.isExclusive, "a mapping keeps the file open")
+            #expect(mapping != nil)
+            mapping = nil
+            #expect(memory.isExclusive)
+        }
+    }
+
     @Test("terabytes cost nothing until they are touched")
     func sparse() throws {
         let memory = try SharedMemory.create(name: "large", byteCount: 4 << 40)

@@ -1,6 +1,7 @@
 import CacheLoop
 import CacheModel
 import LinuxKit
+import SharedCache
 import WireProtocol
 
 /// A session as a client holds it open: the two files, and the rules of PROTOCOL.md for reading and writing them, written
@@ -10,8 +11,10 @@ final class HeldSession {
     let handle: UInt32
     let model: SessionModel
     let isWriter: Bool
-    let slab: SharedMemory
-    let control: SharedMemory
+    /// Held like a client's descriptors: they keep the files from serving another session.
+    private let files: [GrantedFile]
+    var slab: SharedMemory { files[0].memory }
+    var control: SharedMemory { files[1].memory }
     let layout: SharedLayout
     /// It was suspended or deleted.
     var isInvalid = false
@@ -20,13 +23,25 @@ final class HeldSession {
     /// Commits with `more` may leave pages that the next one gives back.
     var mayHoldFreedPages = true
 
-    init(_ attachment: Attachment, slab: SharedMemory, control: SharedMemory, model: SessionModel) {
+    init(_ attachment: Attachment, _ files: [GrantedFile], model: SessionModel) {
         handle = attachment.handle
         isWriter = attachment.isWriter
         layout = attachment.layout
-        self.slab = slab
-        self.control = control
+        self.files = files
         self.model = model
+    }
+
+    /// Whether the room for the first `count` tokens is as empty as new memory.
+    func isBlank(_ count: Int) -> Bool {
+        let geometry = model.geometry
+        let heads = (0..<geometry.layers).flatMap { layer in (0..<geometry.heads).map { (layer, $0) } }
+        let ranges = heads.flatMap { layer, head in
+            let (keys, values) = (layout.keys(layer: layer, head: head), layout.values(layer: layer, head: head))
+            return [keys..<keys + count * geometry.keyBytes, values..<values + count * geometry.valueBytes]
+        }
+        return (ranges + [layout.idsOffset..<layout.idsOffset + 4 * count]).allSatisfy { range in
+            slab.withUnsafeBytes(range) { $0.allSatisfy { $0 == 0 } }
+        }
     }
 
     /// The numbers of the control page.

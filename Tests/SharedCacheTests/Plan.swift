@@ -81,7 +81,7 @@ struct Plan: Sendable {
     /// Bytes of a full session and the full view of one of its layers.
     private static func mostBytes(_ description: SessionDescription) -> Int {
         guard let layout = try? SlabLayout(description) else { preconditionFailure("the slabs are beyond the limits") }
-        return layout.residentBytes(tokens: 0, grant: description.capacity, recalled: 0)
+        return layout.residentBytes(rows: layout.rows(tokens: 0, grant: description.capacity), grant: description.capacity, recalled: 0)
             + description.capacity * (description.geometry.layerTokenBytes + 4) + 3 * 4_096
     }
 

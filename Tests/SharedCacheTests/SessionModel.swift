@@ -2,6 +2,7 @@ import CacheLoop
 import CacheModel
 import LagKV
 import LinuxKit
+@testable import SharedCache
 
 /// What a session must be: a name, and tokens in a row. Everything else about it follows.
 @CacheLoop
@@ -21,8 +22,8 @@ final class SessionModel {
     var recalled: [[[Int]]] = []
     /// Who holds the lease.
     var writer: HeldSession?
-    /// The control file of the last attachment.
-    var control: SharedMemory?
+    /// The control file of the last attachment, while somebody still has it.
+    weak var control: GrantedFile?
     /// The length that a truncation under way will leave.
     var shortening: Int?
     /// Forks and truncations under way, which must not meet: the fork's content would be anybody's guess.

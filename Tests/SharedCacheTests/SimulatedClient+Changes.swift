@@ -23,7 +23,8 @@ extension SimulatedClient {
         }
         simulation.end(intent)
         simulation.add(model)
-        attach(attachment, answer.files, to: model)
+        let session = attach(attachment, answer.files, to: model)
+        if !session.isBlank(session.page().grant) { world.fail("\(model.name) begins in another session's bytes") }
     }
 
     @discardableResult
@@ -46,7 +47,7 @@ extension SimulatedClient {
 
     @discardableResult
     private func attach(_ attachment: Attachment, _ files: [GrantedFile], to model: SessionModel) -> HeldSession {
-        let session = HeldSession(attachment, slab: files[0].memory, control: files[1].memory, model: model)
+        let session = HeldSession(attachment, files, model: model)
         if session.isWriter {
             if let writer = model.writer, !writer.isClosing, !writer.isInvalid { world.fail("\(model.name) has two writers") }
             model.writer = session
@@ -55,7 +56,7 @@ extension SimulatedClient {
             world.fail("\(model.name) opens with \(attachment.row.tokens) tokens of \(model.tokens.count)")
         }
         noteDurable(attachment.row.durableTokens, of: model)
-        model.control = session.control
+        model.control = files[1]
         held.append(session)
         return session
     }
@@ -135,7 +136,7 @@ extension SimulatedClient {
         // Recalled rows end at row 0, so their first page is as full as it happens to be.
         let recalled = session.model.recalled.reduce(0) { $0 + $1[0].count }
         let edges = recalled > 0 ? session.model.geometry.layers * session.model.geometry.heads * 2 * 4_096 : 0
-        let most = layout.residentBytes(tokens: page.tokens, grant: page.grant, recalled: recalled) + edges
+        let most = layout.residentBytes(rows: layout.rows(tokens: page.tokens, grant: page.grant), grant: page.grant, recalled: recalled) + edges
         if allocated > most { world.fail("\(session.model.name) takes \(allocated) bytes of memory, of \(most) at most") }
     }
 

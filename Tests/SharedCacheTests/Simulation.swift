@@ -279,7 +279,7 @@ final class Simulation {
 extension SessionModel {
     /// What the daemon last said where clients look; 0 if it was never attached, or is suspended.
     fileprivate var durableInControlPage: Int {
-        guard let control, control.load(at: 12, as: UInt32.self) == 1, changesUnderWay == 0 else { return 0 }
+        guard let control = control?.memory, control.load(at: 12, as: UInt32.self) == 1, changesUnderWay == 0 else { return 0 }
         return min(Int(control.loadRelaxed(at: 40)), visible.count)
     }
 }

@@ -2,6 +2,7 @@ import CacheLoop
 import Glibc
 import LinuxKit
 import LoopTesting
+import SharedCache
 import Testing
 
 /// The core under a simulated disk, clock and workers: every seed is one history, checked against plain models.
@@ -12,7 +13,10 @@ struct SimulationTests {
     @Test("every answer is what a plain model says, over random sequences of all requests, 10,000 operations at least")
     func calm() async {
         let totals = await run(.calm, seeds: 120)
-        if Seeds.isWhole { #expect(totals.operations >= 10_000) }
+        if Seeds.isWhole {
+            #expect(totals.operations >= 10_000)
+            #expect(totals.slabsReused > 100)
+        }
     }
 
     @Test("a kill at any instant loses nothing that was acknowledged")
@@ -40,6 +44,8 @@ struct SimulationTests {
     private struct Totals: Sendable {
         var operations = 0
         var crashes = 0
+        /// By the daemon's last life of each seed.
+        var slabsReused = 0
     }
 
     private func run(_ weather: Plan.Weather, seeds: Int, name: String = #function) async -> Totals {
@@ -50,6 +56,7 @@ struct SimulationTests {
                 let outcome = Self.simulate(weather, seed: seed)
                 totals.operations += outcome.value?.operations ?? 0
                 totals.crashes += outcome.value?.crashes ?? 0
+                totals.slabsReused += outcome.value?.slabsReused ?? 0
                 if let failure = outcome.failure {
                     return (
                         totals,
@@ -59,7 +66,7 @@ struct SimulationTests {
             }
             return (totals, nil)
         }
-        print("simulation, \(weather): \(totals.operations) operations, \(totals.crashes) crashes")
+        print("simulation, \(weather): \(totals.operations) operations, \(totals.crashes) crashes, \(totals.slabsReused) slabs reused")
         if let failure { Issue.record("\(failure)") }
         return totals
     }
@@ -70,7 +77,9 @@ struct SimulationTests {
         World.run(seed: seed) { world in
             let simulation = Simulation(weather, in: world, forgetting: forgetting)
             await simulation.run()
-            return Totals(operations: simulation.operations, crashes: simulation.crashes)
+            return Totals(
+                operations: simulation.operations, crashes: simulation.crashes,
+                slabsReused: simulation.process.cache.metrics.slabsReused)
         }
     }
 

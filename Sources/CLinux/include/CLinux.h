@@ -19,8 +19,14 @@ int clinux_seal(int fd, int future_write);
 int clinux_seals(int fd);
 /// Gives the pages of a range back and leaves zeros.
 int clinux_punch_hole(int fd, off_t offset, off_t length);
-/// Makes the pages of a mapped range present and writable.
-int clinux_populate(void *address, size_t length);
+/// Makes the pages of a range of a memfd, which is mapped at `address`, present and writable.
+int clinux_populate(int fd, off_t offset, void *address, size_t length);
+/// 1 if no other open file of this inode exists, and so no mapping through one.
+int clinux_is_exclusive(int fd);
+/// Where the next byte is that has memory, from `offset` on; -1 if there is none.
+off_t clinux_next_data(int fd, off_t offset);
+/// Where the memory that `offset` has ends.
+off_t clinux_next_hole(int fd, off_t offset);
 /// open(2) without a mode.
 int clinux_open(const char *path, int flags);
 /// A duplicate at the lowest free number, close-on-exec or not.
