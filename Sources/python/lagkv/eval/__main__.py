@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import pathlib
+import random
 import sys
 import time
 
@@ -34,7 +35,7 @@ class Run:
     def __init__(self, options: argparse.Namespace) -> None:
         torch.manual_seed(0)
         self.options = options
-        self.tokenizer, self.model = models.load(options.model)
+        self.tokenizer, self.model = models.load(options.model, options.dtype)
         self.client = lagkv.connect(options.socket)
         self.results = results.Results(options.output)
         self.methods = list(
@@ -48,6 +49,7 @@ class Run:
     def cell(self, task: str, tokens: int, method: methods.Method, **more) -> dict:
         return {
             "model": self.options.model,
+            "dtype": self.options.dtype,
             "task": task,
             "tokens": tokens,
             "method": str(method),
@@ -64,36 +66,36 @@ class Run:
 
     def record(self, cell: dict, **measured) -> None:
         self.results.add(cell | measured)
-        shown = ", ".join(f"{cell[key]}" for key in (*results.CELL[1:], "seed") if cell.get(key) is not None)
+        shown = ", ".join(f"{cell[key]}" for key in (*results.CELL[2:], "seed") if cell.get(key) is not None)
         print(f"{shown}: {measured['score']:.4g} at {measured['share']:.3f}", file=sys.stderr, flush=True)
 
 
 def retrieve(run: Run) -> None:
-    """passkey, needle, multikey: the answer must begin with the hidden number."""
-    options = run.options
-    for tokens, digits, seed, question in itertools.product(options.tokens, options.digits, range(options.n), options.question):
-        cells = {
-            method: run.cell(
-                options.task, tokens, method, digits=None if options.task == "multikey" else digits, question=question, seed=seed
-            )
-            for method in run.methods
+    """passkey, needle, multikey: the answer must be the hidden number, from its first character to its last."""
+    options, before = run.options, None
+    for tokens, digits, seed in itertools.product(options.tokens, options.digits, range(options.n)):
+        hidden = {} if options.task == "multikey" else {"digits": digits}
+        todo = {
+            (question, method): cell
+            for question, method in itertools.product(options.question, run.methods)
+            if not run.results.has(cell := run.cell(options.task, tokens, method, **hidden, question=question, seed=seed))
         }
-        todo = {method: cell for method, cell in cells.items() if not run.results.has(cell)}
         if not todo:
             continue
         sample = TASKS[options.task](run.tokenizer, tokens, seed, digits)
-        asked = run.ids(sample.question)
-        context = run.ids(sample.context)
-        prompt = methods.compute(run.model, torch.cat((context, asked), 1) if question == "inside" else context)
-        length = context.shape[1] + asked.shape[1]
-        for method, cell in todo.items():
-            with methods.kept(run.client, run.model, prompt, method) as cache:
-                began = time.perf_counter()
-                logits = prompt.logits if question == "inside" else run.step(cache, asked)[-1]
-                said, rows = methods.answer(run.model, run.tokenizer, cache, logits, sample.answer, len(sample.answer) + 8)
-                seconds = time.perf_counter() - began
-            right = said.startswith(sample.answer)
-            run.record(cell, score=float(right), share=min(1.0, rows / length), seconds=seconds, said=said)
+        asked, right = run.ids(sample.question), run.ids(" " + sample.answer)[0]
+        before = methods.compute(run.model, run.ids(sample.context), before)
+        prompts = {"after": before}
+        if any(question == "inside" for question, _ in todo):
+            prompts["inside"] = methods.compute(run.model, torch.cat((before.ids, asked), 1), before)
+        with methods.Sessions(run.client, run.model, before, before.ids.shape[1]) as sessions:
+            for (question, method), cell in todo.items():
+                began, prompt = time.perf_counter(), prompts[question]
+                with methods.kept(run.model, sessions, prompt, method) as cache:
+                    logits = prompt.logits if question == "inside" else run.step(cache, asked)[-1]
+                    said, share = methods.answer(run.model, cache, logits, right, method)
+                seconds, found = time.perf_counter() - began, said / len(right)
+                run.record(cell, score=float(said == len(right)), found=found, share=share, seconds=seconds)
 
 
 def likelihood(run: Run) -> None:
@@ -101,7 +103,7 @@ def likelihood(run: Run) -> None:
     options = run.options
     text = run.ids(capture.english(options.text))
     for tokens, seed in itertools.product(options.tokens, range(options.n)):
-        first = seed * (text.shape[1] - tokens) // max(1, options.n)
+        first = random.Random(seed).randrange(text.shape[1] - tokens)
         ids = text[:, first : first + tokens]
         prefix, rest = ids[:, : tokens * 3 // 4], ids[:, tokens * 3 // 4 :]
         cells = {method: run.cell("nll", tokens, method, seed=seed) for method in run.methods}
@@ -109,15 +111,15 @@ def likelihood(run: Run) -> None:
         if not todo:
             continue
         prompt = methods.compute(run.model, prefix)
-        for method, cell in todo.items():
-            with methods.kept(run.client, run.model, prompt, method) as cache:
-                logits, shares, seen = [prompt.logits[None]], [], prefix.shape[1]
-                for piece in rest.split(64, dim=1):
-                    logits.append(run.step(cache, piece))
-                    seen += piece.shape[1]
-                    shares.append(methods.resident(cache) / seen)
-                loss = torch.nn.functional.cross_entropy(torch.cat(logits)[:-1].float(), rest[0]).item()
-            run.record(cell, score=loss, share=sum(shares) / len(shares))
+        with methods.Sessions(run.client, run.model, prompt, prefix.shape[1]) as sessions:
+            for method, cell in todo.items():
+                with methods.kept(run.model, sessions, prompt, method) as cache:
+                    logits, shares = [prompt.logits[None]], []
+                    for piece in rest.split(64, dim=1):
+                        logits.append(run.step(cache, piece))
+                        shares.append(methods.share(cache))
+                    loss = torch.nn.functional.cross_entropy(torch.cat(logits)[:-1].float(), rest[0]).item()
+                run.record(cell, score=loss, share=sum(shares) / len(shares))
 
 
 def long_documents(run: Run) -> None:
@@ -132,13 +134,14 @@ def long_documents(run: Run) -> None:
                     continue
                 ids = torch.tensor([longbench.prompt_ids(run.tokenizer, sample, tokens)])
                 prompt = methods.compute(run.model, ids)
-                for method, cell in todo.items():
-                    with methods.kept(run.client, run.model, prompt, method) as cache:
-                        said = written(run, cache, prompt.logits, longbench.PROMPTS[sample["dataset"]][1])
-                        share = methods.resident(cache) / (ids.shape[1] + len(said))
-                    run.record(
-                        cell, score=longbench.score(sample, run.tokenizer.decode(said, skip_special_tokens=True)), share=share
-                    )
+                # All but one token: what is left makes the prompt's last queries choose what is recalled.
+                with methods.Sessions(run.client, run.model, prompt, ids.shape[1] - 1) as sessions:
+                    for method, cell in todo.items():
+                        with methods.kept(run.model, sessions, prompt, method) as cache:
+                            said = written(run, cache, prompt.logits, longbench.PROMPTS[sample["dataset"]][1])
+                            share = methods.share(cache)
+                        text = run.tokenizer.decode(said, skip_special_tokens=True)
+                        run.record(cell, score=longbench.score(sample, text), share=share)
 
 
 def written(run: Run, cache, logits: torch.Tensor, limit: int) -> list[int]:
@@ -170,24 +173,20 @@ def kept_map(run: Run) -> None:
     options = run.options
     ids = capture.english_ids(run.tokenizer, options.tokens[0], options.text)
     prompt = methods.compute(run.model, ids)
-    for method in run.methods:
-        with methods.kept(run.client, run.model, prompt, method) as cache:
-            held = [cache.session.view(layer).positions for layer in range(cache.session.description.layers)]
-            path = options.output.with_name(f"kept-{method}-{method.keep_ratio:g}.png")
-            results.plot_kept(held, ids.shape[1], path)
-            print(path)
+    with methods.Sessions(run.client, run.model, prompt, ids.shape[1]) as sessions:
+        for method in run.methods:
+            with methods.kept(run.model, sessions, prompt, method) as cache:
+                path = options.output.with_name(f"kept-{method}-{method.keep_ratio:g}.png")
+                results.plot_kept(methods.positions(cache), ids.shape[1], path)
+                print(path)
 
 
 def costs(run: Run) -> None:
     """speed: parity over --n prompts, decoding after each of --tokens, and one recall after the first of them."""
     options, parts = run.options, (run.client, run.model, run.tokenizer)
-    print(speed.parity(*parts, options.n, max(options.tokens), options.text))
-    for row in speed.speeds(*parts, options.tokens, options.text):
-        print(f"{row['context']:>6,} tokens  {row['cache']:<16}{row['tokens_per_second']:8.1f} tokens/s")
-    cost = speed.recall_cost(*parts, options.tokens[0], options.text)
-    cold = "only root can tell" if cost["cold_ms"] is None else f"{cost['cold_ms']:.1f} ms"
-    what = f"recall of {cost['chunks']} chunks of all layers and heads, {cost['bytes']:,} B"
-    print(f"{what}: warm {cost['warm_ms']:.1f} ms, cold {cold}")
+    print(speed.show_parity(speed.parity(*parts, options.n, max(options.tokens), options.text)))
+    print(speed.show_speeds(speed.speeds(*parts, options.tokens, options.text)))
+    print(speed.show_recall(options.tokens[0], speed.recall_cost(*parts, options.tokens[0], options.text)))
 
 
 JOBS = {**dict.fromkeys(TASKS, retrieve), "nll": likelihood, "longbench": long_documents, "map": kept_map, "speed": costs}
@@ -199,7 +198,11 @@ def main() -> int:
     )
     parser.add_argument("task", choices=(*JOBS, "report"))
     parser.add_argument("--model", default="smollm2", help="one of `python -m lagkv.models`, a directory, or a hub name")
-    parser.add_argument("--methods", nargs="+", default=["full", "lagkv", "lagkv+2"], metavar="NAME[+CHUNKS]")
+    parser.add_argument(
+        "--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16",
+        help="what the model computes in; float32 is the fast one on processors without bfloat16 instructions",
+    )
+    parser.add_argument("--methods", nargs="+", default=["full", "lagkv", "lagkv+2"], metavar="NAME[+CHUNKS[/RULE]]")
     parser.add_argument("--keep-ratio", nargs="+", type=float, default=[0.125], metavar="R")
     parser.add_argument("--sink", type=int, default=16)
     parser.add_argument("--lag", type=int, default=128)

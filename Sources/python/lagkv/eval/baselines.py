@@ -87,21 +87,32 @@ def streaming_llm(keys, queries, scaling, budget) -> torch.Tensor:
 
 def h2o(keys, queries, scaling, budget) -> torch.Tensor:
     """Half the newest tokens, half those that all queries together attended to most (arXiv 2306.14048)."""
+    tokens, recent = keys.shape[1], budget // 2
+    return _with_recent(attention_received(keys, queries, scaling), tokens - recent, tokens, budget)
+
+
+def attention_received(keys, queries, scaling) -> torch.Tensor:
+    """What all queries gave each key, [kv_heads, tokens]."""
     heads, tokens, _ = keys.shape
-    recent = budget // 2
     weight = torch.zeros(heads, tokens)
     # A row of queries at a time: the attention matrix as a whole would not fit for long prompts.
     for first in range(0, tokens, 256):
         weight += _attention(keys, queries[:, first : first + 256], scaling, first).sum(dim=1)
-    return _with_recent(weight, tokens - recent, tokens, budget)
+    return weight
 
 
-def snapkv(keys, queries, scaling, budget, window: int = 32, kernel: int = 5) -> torch.Tensor:
+def snapkv(keys, queries, scaling, budget, window: int = 64, kernel: int = 5) -> torch.Tensor:
     """The last queries' attention, smoothed over neighbours, votes for the rest (arXiv 2404.14469)."""
     tokens = keys.shape[1]
-    weight = _attention(keys, queries[:, -window:], scaling, tokens - window).mean(dim=1)
-    weight = torch.nn.functional.max_pool1d(weight[:, None], kernel, stride=1, padding=kernel // 2)[:, 0]
-    return _with_recent(weight, tokens - window, tokens, budget)
+    window = min(window, budget // 2)
+    return _with_recent(snapkv_scores(keys, queries, scaling, window, kernel), tokens - window, tokens, budget)
+
+
+def snapkv_scores(keys, queries, scaling, window: int, kernel: int) -> torch.Tensor:
+    """[kv_heads, tokens - window]."""
+    old = keys.shape[1] - window
+    weight = _attention(keys, queries[:, -window:], scaling, old)[..., :old].mean(dim=1)
+    return torch.nn.functional.avg_pool1d(weight[:, None], kernel, stride=1, padding=kernel // 2)[:, 0]
 
 
 def _attention(keys, queries, scaling, first) -> torch.Tensor:

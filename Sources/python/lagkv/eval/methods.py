@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import os
 from collections.abc import Iterator
 
@@ -15,11 +14,15 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
 
 import lagkv
-from lagkv.hf import LagKVCache
+from lagkv.hf import LagKVCache, Recall
 
 from .baselines import CHUNKED, WHOLE, Policy, Pruned
+from .rules import RULES
 
 NAMES = ("full", "lagkv", *CHUNKED, *WHOLE)
+
+# Tokens of an answer that are checked in one call. Questions are longer, and begin a turn.
+CHECKED = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,17 +35,23 @@ class Method:
     recall: int = 0
     sink: int = 16
     lag: int = 128
+    rule: str = "default"
 
     @classmethod
     def parse(cls, text: str, keep_ratio: float, sink: int, lag: int) -> Method:
-        """NAME or NAME+CHUNKS, such as lagkv+2. Raises ValueError."""
-        name, _, chunks = text.partition("+")
+        """NAME, NAME+CHUNKS such as lagkv+2, or NAME+CHUNKS/RULE such as lagkv+2/max. Raises ValueError."""
+        name, _, rest = text.partition("+")
+        chunks, _, rule = rest.partition("/")
         if name not in NAMES:
             raise ValueError(f"no method {name!r}; there are {', '.join(NAMES)}, and each but full with +CHUNKS of recall")
-        return cls(name, 1.0 if name == "full" else keep_ratio, int(chunks or 0), sink, lag)
+        if rest and not chunks.isdecimal():
+            raise ValueError(f"method {text!r}: {chunks!r} is no number of chunks")
+        if rule and (name != "lagkv" or rule not in RULES):
+            raise ValueError(f"method {text!r}: no rule {rule!r}; there are {', '.join(RULES)}, for lagkv")
+        return cls(name, 1.0 if name == "full" else keep_ratio, int(chunks or 0), sink, lag, rule or "default")
 
     def __str__(self) -> str:
-        return self.name + (f"+{self.recall}" if self.recall else "")
+        return self.name + (f"+{self.recall}" if self.recall else "") + (f"/{self.rule}" if self.rule != "default" else "")
 
     @property
     def policy(self) -> Policy:
@@ -59,6 +68,13 @@ class Prompt:
     queries: list[torch.Tensor]
     logits: torch.Tensor
 
+    def part(self, first: int, end: int) -> transformers.DynamicCache:
+        """Keys and values of the tokens first to end - 1."""
+        part = transformers.DynamicCache()
+        for index, layer in enumerate(self.past.layers):
+            part.update(layer.keys[:, :, first:end], layer.values[:, :, first:end], index)
+        return part
+
 
 _queries: list[torch.Tensor] = []
 
@@ -68,65 +84,118 @@ def _remembering(module, query, *arguments, **named):
     return sdpa_attention_forward(module, query, *arguments, **named)
 
 
-def compute(model, ids: torch.Tensor) -> Prompt:
-    """One exact forward call over the whole prompt."""
+def compute(model, ids: torch.Tensor, before: Prompt | None = None) -> Prompt:
+    """The whole prompt, with exact attention. What it shares with the beginning of the prompt `before` is not computed again:
+    filler is the same from sample to sample, and a question follows a context that was computed without it."""
     AttentionInterface.register("lagkv-eval", _remembering)
     AttentionMaskInterface.register("lagkv-eval", sdpa_mask)
     model.set_attn_implementation("lagkv-eval")
-    _queries.clear()
     past = transformers.DynamicCache(config=model.config)
+    shared = _shared(before.ids[0], ids[0]) if before else 0
+    if shared:
+        for index, layer in enumerate(before.past.layers):
+            past.update(layer.keys[:, :, :shared], layer.values[:, :, :shared], index)
+    _queries.clear()
     with torch.inference_mode():
-        logits = model(ids, past_key_values=past, use_cache=True, logits_to_keep=1).logits[0, -1]
-    return Prompt(ids, past, list(_queries), logits)
+        logits = model(ids[:, shared:], past_key_values=past, use_cache=True, logits_to_keep=1).logits[0, -1]
+    queries = [torch.cat((old[:, :shared], new), 1) for old, new in zip(before.queries, _queries)] if shared else list(_queries)
+    return Prompt(ids, past, queries, logits)
+
+
+def _shared(before: torch.Tensor, ids: torch.Tensor) -> int:
+    """How many first tokens of `ids` are the first of `before`; at least one is left to compute, for its logits."""
+    n = min(len(before), len(ids) - 1)
+    differing = (before[:n] != ids[:n]).nonzero()
+    return int(differing[0]) if len(differing) else n
+
+
+class Sessions:
+    """The sessions that hold the first tokens of a prompt, one for each policy: what several methods share is appended once.
+    They are deleted at the end of a `with`."""
+
+    def __init__(self, client: lagkv.Client, model, prompt: Prompt, tokens: int) -> None:
+        self._client, self._model, self._prompt, self.tokens = client, model, prompt, tokens
+        self._names: dict[Policy, str] = {}
+
+    @contextlib.contextmanager
+    def opened(self, method: Method) -> Iterator[LagKVCache]:
+        """The session of the method's policy, with the recall of the method; what is appended to it is taken away again."""
+        if method.policy not in self._names:
+            self._create(method.policy)
+        recall = Recall(chunks=method.recall, turn=CHECKED, **RULES[method.rule])
+        with LagKVCache.open(self._client, self._model, self._names[method.policy], recall=recall) as cache:
+            yield cache
+            cache.release()
+            cache.truncate(self.tokens)
+
+    def _create(self, policy: Policy) -> None:
+        name = f"eval-{os.getpid()}-{len(self._names)}"
+        options = {"keep_ratio": policy.keep_ratio, "sink": policy.sink, "lag": policy.lag, "disposable": True}
+        with LagKVCache.create(self._client, self._model, name, **options) as cache:
+            self._names[policy] = name
+            cache.adopt(self._prompt.part(0, self.tokens), self._prompt.ids[:, : self.tokens])
+
+    def __enter__(self) -> Sessions:
+        return self
+
+    def __exit__(self, *_) -> None:
+        for name in self._names.values():
+            self._client.delete(name)
 
 
 @contextlib.contextmanager
-def kept(client: lagkv.Client, model, prompt: Prompt, method: Method) -> Iterator[transformers.Cache]:
-    """A cache that holds what the method keeps of the prompt, ready for the model to go on."""
-    if method.name not in ("full", "lagkv"):
-        cache = Pruned(len(prompt.past.layers), method.name, method.policy)
-        for layer, computed in zip(cache.layers, prompt.past.layers, strict=True):
-            layer.update(computed.keys, computed.values)
-        extra = method.recall * (method.lag - method.policy.kept())
-        cache.settle(prompt.queries, prompt.queries[0].shape[-1] ** -0.5, extra)
-        model.set_attn_implementation("sdpa")
-        yield cache
+def kept(model, sessions: Sessions, prompt: Prompt, method: Method) -> Iterator[transformers.Cache]:
+    """A cache that holds what the method keeps of the prompt, ready for the model to go on. What the prompt has beyond the
+    tokens of `sessions` is its question, whose queries choose what is recalled."""
+    if method.name in ("full", "lagkv"):
+        with sessions.opened(method) as cache:
+            first, end = sessions.tokens, prompt.ids.shape[1]
+            if first < end:
+                cache.adopt(prompt.part(first, end), prompt.ids[:, first:], dict(enumerate(prompt.queries)))
+            yield cache
         return
-    name = f"eval-{os.getpid()}-{next(_numbers)}"
-    cache = LagKVCache.create(
-        client, model, name, keep_ratio=method.keep_ratio, sink=method.sink, lag=method.lag, recall=method.recall, disposable=True
-    )
-    try:
-        cache.adopt(prompt.past, prompt.ids, dict(enumerate(prompt.queries)))
-        yield cache
-    finally:
-        cache.close()
-        client.delete(name)
+    cache = Pruned(len(prompt.past.layers), method.name, method.policy)
+    for layer, computed in zip(cache.layers, prompt.past.layers, strict=True):
+        layer.update(computed.keys, computed.values)
+    extra = method.recall * (method.lag - method.policy.kept())
+    cache.settle(prompt.queries, prompt.queries[0].shape[-1] ** -0.5, extra)
+    model.set_attn_implementation("sdpa")
+    yield cache
 
 
-_numbers = itertools.count()
+def share(cache: transformers.Cache) -> float:
+    """The rows that are resident now, recalled ones included, of those of the full cache; the mean over layers."""
+    rows = [of_layer.shape[1] for of_layer in positions(cache)]
+    return sum(rows) / len(rows) / cache.get_seq_length()
 
 
-def resident(cache: transformers.Cache) -> int:
-    """Rows a layer holds now, recalled ones included; the mean over layers."""
+def positions(cache: transformers.Cache) -> list:
+    """By layer, where each resident row came from, [heads, rows]."""
     if isinstance(cache, LagKVCache):
-        layers = range(cache.session.description.layers)
-        rows = [len(cache.session.view(layer)) for layer in layers]
-    else:
-        rows = [layer.keys.shape[2] for layer in cache.layers]
-    return sum(rows) // len(rows)
+        return [cache.session.view(layer).positions for layer in range(cache.session.description.layers)]
+    return [layer.positions for layer in cache.layers]
 
 
-def answer(model, tokenizer, cache, logits: torch.Tensor, right: str, limit: int) -> tuple[str, int]:
-    """Greedy tokens after `logits`, until they are `right`, can no longer be, or `limit` is reached; returns the text and how
-    many rows were resident at the last step."""
-    said: list[int] = []
-    text = ""
-    while len(said) < limit:
-        said.append(int(logits.argmax()))
-        text = tokenizer.decode(said).lstrip(" \n\"'“").rstrip()
-        if not right.startswith(text[: len(right)]) or text.startswith(right):
-            break
+def answer(model, cache, logits: torch.Tensor, right: torch.Tensor, method: Method) -> tuple[int, float]:
+    """How many of the tokens `right` [n] greedy decoding says before its first mistake, beginning with `logits`, and the
+    largest share that was held meanwhile.
+
+    While it is right, what it says is known: so it is checked, a few tokens a call, instead of being decoded one by one. A
+    call never goes beyond the end of a chunk, where tokens are evicted: every token finds resident what it would find alone.
+    """
+    held = [share(cache)]
+    predicted = logits.argmax().reshape(1)
+    said = 0
+    while True:
+        mistakes = (predicted != right[said : said + len(predicted)]).nonzero()
+        if len(mistakes):
+            return said + int(mistakes[0]), max(held)
+        said += len(predicted)
+        if said == len(right):
+            return said, max(held)
+        # All but the last token known to be right are in the cache.
+        to_chunk_end = method.lag - (cache.get_seq_length() - method.sink) % method.lag
+        piece = right[said - 1 : min(said - 1 + min(CHECKED, to_chunk_end), len(right) - 1)]
         with torch.inference_mode():
-            logits = model(torch.tensor([said[-1:]]), past_key_values=cache, use_cache=True).logits[0, -1]
-    return text, resident(cache)
+            predicted = model(piece[None], past_key_values=cache, use_cache=True).logits[0].argmax(dim=-1)
+        held.append(share(cache))

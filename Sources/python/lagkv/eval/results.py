@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 # What makes a cell of the table, in its order; a sample is a cell and a seed.
-CELL = ("model", "task", "question", "digits", "tokens", "method", "keep_ratio")
+CELL = ("model", "dtype", "task", "question", "digits", "tokens", "method", "keep_ratio")
 
 
 class Results:
@@ -64,8 +64,8 @@ def markdown(rows: Iterable[dict]) -> str:
     rows = list(rows)
     head = [
         key
-        for key in (*CELL, "share", "score", "n")
-        if key != "model" and len({str(row.get(key)) for row in rows} - {"None"}) > 0
+        for key in (*CELL, "share", "score", "found", "n")
+        if key not in ("model", "dtype") and len({str(row.get(key)) for row in rows} - {"None"}) > 0
     ]
 
     def shown(key: str, value) -> str:
