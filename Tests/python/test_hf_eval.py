@@ -7,10 +7,12 @@ import json
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: .ci/python-env makes an environment with it")
-pytest.importorskip("transformers", reason="transformers is not installed: .ci/python-env installs it")
+transformers = pytest.importorskip("transformers", reason="transformers is not installed: .ci/python-env installs it")
 
-from lagkv.eval import baselines, longbench, results, tasks  # noqa: E402
+from lagkv.eval import baselines, longbench, methods, results, rules, tasks  # noqa: E402
 from lagkv.eval.methods import Method  # noqa: E402
+from lagkv.hf import forward  # noqa: E402
+from lagkv.hf.recall import rank  # noqa: E402
 
 
 class Words:
@@ -21,14 +23,15 @@ class Words:
 
 
 @pytest.mark.parametrize(
-    "said, right, expected", [("The Eiffel Tower!", "eiffel tower", 1.0), ("in Paris", "Paris, France", 0.5), ("no", "yes", 0.0)]
+    "said, right, expected",
+    [("The Eiffel Tower!", "eiffel tower", 1.0), ("in Paris", "Paris, France", 0.5), ("no", "yes", 0.0)],
 )
 def test_f1_compares_words_without_articles_and_punctuation(said, right, expected):
     assert longbench.f1(said, right, []) == expected
 
 
 def test_rouge_l_is_the_longest_common_subsequence():
-    assert longbench.rouge_l("the cat sat on the mat", "the cat lay on the mat", []) == pytest.approx(5 / 6)
+    assert longbench.rouge_l("one cat sat on the mat", "one cat lay on the mat", []) == pytest.approx(5 / 6)
     assert longbench.rouge_l("", "words", []) == 0
 
 
@@ -93,8 +96,10 @@ def test_results_go_on_where_they_stopped(tmp_path):
 def test_methods_are_named_with_what_they_recall():
     assert str(Method.parse("lagkv+2", 0.25, 16, 128)) == "lagkv+2"
     assert Method.parse("full", 0.25, 16, 128).keep_ratio == 1
-    with pytest.raises(ValueError, match="no method 'best'"):
-        Method.parse("best", 0.25, 16, 128)
+    assert str(Method.parse("lagkv+2/max", 0.25, 16, 128)) == "lagkv+2/max"
+    for wrong, what in (("best", "no method 'best'"), ("lagkv+two", "'two' is no number"), ("h2o+2/max", "no rule 'max'")):
+        with pytest.raises(ValueError, match=what):
+            Method.parse(wrong, 0.25, 16, 128)
 
 
 @pytest.mark.parametrize("name", [*baselines.CHUNKED, *baselines.WHOLE])
@@ -110,3 +115,124 @@ def test_every_method_keeps_as_many_rows_as_the_hot_view(name, tokens):
     assert layer.keys.shape[2] == policy.resident(tokens) and layer.get_seq_length() == tokens
     assert (layer.positions.diff(dim=1) > 0).all()
     assert torch.equal(layer.keys[0], keys[0].gather(1, layer.positions[:, :, None].expand(-1, -1, 16)))
+
+
+def llama():
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=128, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        max_position_embeddings=2048, initializer_range=0.3, eos_token_id=None, bos_token_id=None, pad_token_id=0,
+    )  # fmt: skip
+    return transformers.LlamaForCausalLM(config).eval()
+
+
+def ids(tokens: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(1, 128, (1, tokens), generator=torch.Generator().manual_seed(seed))
+
+
+def method(name: str, keep_ratio: float = 0.25) -> Method:
+    return Method.parse(name, keep_ratio, sink=4, lag=16)
+
+
+def test_a_prompt_computed_from_the_beginning_of_another_is_the_same():
+    model = llama()
+    long = ids(90)
+    whole = methods.compute(model, long)
+    pieces = methods.compute(model, long, before=methods.compute(model, torch.cat((long[:, :50], ids(30, seed=1)), 1)))
+    assert torch.equal(whole.ids, pieces.ids)
+    torch.testing.assert_close(whole.logits, pieces.logits)
+    for layer in range(2):
+        torch.testing.assert_close(whole.queries[layer], pieces.queries[layer])
+        torch.testing.assert_close(whole.past.layers[layer].keys, pieces.past.layers[layer].keys)
+
+
+def decoded(model, cache, logits: torch.Tensor, tokens: int) -> list[int]:
+    """Greedy tokens, one by one."""
+    said = [int(logits.argmax())]
+    while len(said) < tokens:
+        said.append(int(forward(model, torch.tensor([said[-1:]]), cache).logits[0, -1].argmax()))
+    return said
+
+
+@pytest.mark.parametrize(
+    "name", ["full", "lagkv", "lagkv+2", "lagkv+2/max", "lagkv+1/refresh16", "lagkv-torch", "h2o", "snapkv+1"]
+)
+@pytest.mark.parametrize("question", [0, 12])
+def test_an_answer_is_right_as_far_as_greedy_decoding_says_it(client, name, question):
+    # 40 tokens of answer seal two chunks or three, of 16 tokens each.
+    model, of = llama(), method(name)
+    prompt = methods.compute(model, ids(130))
+    with methods.Sessions(client, model, prompt, 130 - question) as sessions:
+        with methods.kept(model, sessions, prompt, of) as cache:
+            said = torch.tensor(decoded(model, cache, prompt.logits, 40))
+        for wrong_at in (40, 0, 1, 17, 39):
+            right = said.clone()
+            right[wrong_at:] = (said[wrong_at:] + 1) % 128
+            with methods.kept(model, sessions, prompt, of) as cache:
+                found, share = methods.answer(model, cache, prompt.logits, right, of)
+            assert found == wrong_at
+            assert share == 1 if name == "full" else 0 < share < 1
+    assert not client.sessions()
+
+
+def test_what_is_appended_to_a_shared_session_is_taken_away_again(client):
+    model = llama()
+    prompt = methods.compute(model, ids(120))
+    with methods.Sessions(client, model, prompt, 100) as sessions:
+        for name in ("lagkv", "lagkv+1", "lagkv"):
+            with methods.kept(model, sessions, prompt, method(name)) as cache:
+                assert cache.get_seq_length() == 120
+                # 5 sealed chunks of 16 leave 4 of each; a recalled one is whole.
+                assert cache.session.view(0).positions.shape[1] == 120 - 6 * 12 + method(name).recall * 12
+        assert [row.tokens for row in client.sessions()] == [100]
+
+
+def test_rules_choose_as_many_chunks_for_every_head_in_order():
+    generator = torch.Generator().manual_seed(3)
+    queries, lo = torch.randn(4, 6, 8, generator=generator), torch.randn(9, 2, 8, generator=generator)
+    for name, options in rules.RULES.items():
+        chosen = options.get("rule", rank)(queries, lo, lo + 1, 0.35, 3)
+        assert chosen.shape == (2, 3) and (chosen.diff(dim=1) > 0).all(), name
+    assert torch.equal(*rules.by_layer(queries, lo, lo + 1, 0.35, 3))
+
+
+def test_rules_differ_in_what_counts():
+    # Chunk 0 is what one query wants above all, chunk 1 what all want somewhat; chunk 2 nobody.
+    lo = torch.tensor([[[9.0, 0.0]], [[0.0, 2.0]], [[0.0, -9.0]]])
+    queries = torch.tensor([[[1.0, 1.0]] + [[0.0, 1.0]] * 5])
+    assert rules.by_maximum(queries, lo, lo, 1.0, 1).tolist() == [[0]]
+    assert rank(queries, lo, lo, 1.0, 1).tolist() == [[1]]
+    assert rules.by_bound(queries, lo, lo, 1.0, 1).tolist() == [[1]]
+
+
+def test_rouge_l_takes_sentences_by_themselves_and_words_once():
+    # Of "a b" and "b c", in any order of the sentences; what the package `rouge` says.
+    assert longbench.rouge_l("a b. c d.", "c d. a b.", []) == 1
+    assert longbench.rouge_l("b a. c c c.", "a b. c.", []) == pytest.approx(2 * 2 / 6)
+
+
+def test_similarity_of_code_skips_comments_and_markup():
+    assert longbench.code("```python\n# a comment\nreturn x + 1\n", "return x + 1", []) == 1
+    assert longbench.code("// nothing else", "return", []) == 0
+    assert 0 < longbench.code("return x + 2", "return x + 1", []) < 1
+
+
+class Chatty:
+    """A tokenizer whose tokens are characters, and which knows how to chat."""
+
+    chat_template = "some"
+
+    def __call__(self, text, add_special_tokens=True):
+        return type("Encoding", (), {"input_ids": list(text)})
+
+    def apply_chat_template(self, messages, **options):
+        return f"<u>{messages[0]['content']}</u><a>"
+
+
+def test_a_longbench_prompt_is_cut_in_the_middle_and_asked_as_a_chat_unless_it_is_to_be_continued():
+    sample = {"input": "Who?", "context": "x" * 500, "answers": ["Ada"], "dataset": "multifieldqa_en"}
+    said = "".join(longbench.prompt_ids(Chatty(), sample, 200))
+    assert len(said) == 200
+    assert said.startswith("<u>Read the following text") and said.endswith("Question: Who?\nAnswer:</u><a>")
+    said = "".join(longbench.prompt_ids(Chatty(), sample | {"dataset": "lcc", "context": "y = 1\n"}, 200))
+    assert said == "Please complete the code given below. \ny = 1\nNext line of code:\n"

@@ -3,8 +3,10 @@
     python -m lagkv.eval passkey --digits 8 64 --tokens 2048 --question inside --methods full lagkv lagkv+2 h2o --n 40
     python -m lagkv.eval nll --tokens 2048 --methods full lagkv lagkv+2
     python -m lagkv.eval longbench --data FILE.jsonl --methods full lagkv
-    python -m lagkv.eval speed                # parity with DynamicCache, tokens a second, the price of recall
-    python -m lagkv.eval report
+    python -m lagkv.eval map --keep-ratio 0.125     # a picture of what each layer kept
+    python -m lagkv.eval report                     # a table, CSV and plots of all results
+
+What it costs an engine is measured by `python -m lagkv.eval.speed`.
 
 Methods full, lagkv and lagkv+M (M recalled chunks a turn) run through a daemon ($LAGKVD_SOCKET, or --socket); lagkv-torch,
 h2o, snapkv, streaming, l2norm, keydiff and random are references in torch at equal memory, h2o+M and snapkv+M at that of
@@ -24,8 +26,9 @@ import torch
 
 import lagkv
 from lagkv import capture, models
+from lagkv.hf import forward
 
-from . import longbench, methods, results, speed
+from . import longbench, methods, results
 from .tasks import TASKS
 
 
@@ -61,8 +64,7 @@ class Run:
         return self.tokenizer(text, return_tensors="pt", add_special_tokens=False).input_ids
 
     def step(self, cache, ids: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode():
-            return self.model(ids, past_key_values=cache, use_cache=True).logits[0]
+        return forward(self.model, ids, cache).logits[0]
 
     def record(self, cell: dict, **measured) -> None:
         self.results.add(cell | measured)
@@ -181,15 +183,7 @@ def kept_map(run: Run) -> None:
                 print(path)
 
 
-def costs(run: Run) -> None:
-    """speed: parity over --n prompts, decoding after each of --tokens, and one recall after the first of them."""
-    options, parts = run.options, (run.client, run.model, run.tokenizer)
-    print(speed.show_parity(speed.parity(*parts, options.n, max(options.tokens), options.text)))
-    print(speed.show_speeds(speed.speeds(*parts, options.tokens, options.text)))
-    print(speed.show_recall(options.tokens[0], speed.recall_cost(*parts, options.tokens[0], options.text)))
-
-
-JOBS = {**dict.fromkeys(TASKS, retrieve), "nll": likelihood, "longbench": long_documents, "map": kept_map, "speed": costs}
+JOBS = {**dict.fromkeys(TASKS, retrieve), "nll": likelihood, "longbench": long_documents, "map": kept_map}
 
 
 def main() -> int:
@@ -230,8 +224,9 @@ def main() -> int:
     except (ValueError, OSError, lagkv.LagKVError, models.ModelError) as error:
         print(f"lagkv.eval: {error}", file=sys.stderr)
         return 1
-    if options.task not in ("map", "speed"):
-        print(results.markdown(row for row in run.results.cells() if row["task"] == options.task or options.task == "longbench"))
+    if options.task != "map":
+        tasks = longbench.PROMPTS if options.task == "longbench" else (options.task,)
+        print(results.markdown(row for row in run.results.cells() if row["task"] in tasks))
     return 0
 
 

@@ -14,7 +14,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
 
 import lagkv
-from lagkv.hf import LagKVCache, Recall
+from lagkv.hf import LagKVCache, Recall, forward
 
 from .baselines import CHUNKED, WHOLE, Policy, Pruned
 from .rules import RULES
@@ -96,8 +96,7 @@ def compute(model, ids: torch.Tensor, before: Prompt | None = None) -> Prompt:
         for index, layer in enumerate(before.past.layers):
             past.update(layer.keys[:, :, :shared], layer.values[:, :, :shared], index)
     _queries.clear()
-    with torch.inference_mode():
-        logits = model(ids[:, shared:], past_key_values=past, use_cache=True, logits_to_keep=1).logits[0, -1]
+    logits = forward(model, ids[:, shared:], past, logits_to_keep=1).logits[0, -1]
     queries = [torch.cat((old[:, :shared], new), 1) for old, new in zip(before.queries, _queries)] if shared else list(_queries)
     return Prompt(ids, past, queries, logits)
 
@@ -181,8 +180,10 @@ def answer(model, cache, logits: torch.Tensor, right: torch.Tensor, method: Meth
     largest share that was held meanwhile.
 
     While it is right, what it says is known: so it is checked, a few tokens a call, instead of being decoded one by one. A
-    call never goes beyond the end of a chunk, where tokens are evicted: every token finds resident what it would find alone.
+    call never goes beyond the end of a chunk, where tokens are evicted, nor beyond the point where another choice is recalled:
+    every token finds resident what it would find alone.
     """
+    refresh = RULES[method.rule].get("refresh", CHECKED)
     held = [share(cache)]
     predicted = logits.argmax().reshape(1)
     said = 0
@@ -194,8 +195,8 @@ def answer(model, cache, logits: torch.Tensor, right: torch.Tensor, method: Meth
         if said == len(right):
             return said, max(held)
         # All but the last token known to be right are in the cache.
+        fed = said - 1
         to_chunk_end = method.lag - (cache.get_seq_length() - method.sink) % method.lag
-        piece = right[said - 1 : min(said - 1 + min(CHECKED, to_chunk_end), len(right) - 1)]
-        with torch.inference_mode():
-            predicted = model(piece[None], past_key_values=cache, use_cache=True).logits[0].argmax(dim=-1)
+        piece = right[fed : min(fed + min(CHECKED, to_chunk_end, refresh - fed % refresh), len(right) - 1)]
+        predicted = forward(model, piece[None], cache).logits[0].argmax(dim=-1)
         held.append(share(cache))
