@@ -17,7 +17,11 @@ transformers = pytest.importorskip("transformers", reason="transformers is not i
 import lagkv  # noqa: E402
 from lagkv.eval.baselines import Policy, Pruned  # noqa: E402
 from lagkv.hf import LagKVCache, Recall  # noqa: E402
+from lagkv.hf import forward as forward_call  # noqa: E402
 from lagkv.hf.rows import DeviceRows  # noqa: E402
+
+# transformers is renaming the argument to `cache`; users have both, and so have these tests.
+pytestmark = pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated")
 
 POLICY = Policy(sink=4, lag=16, keep_ratio=0.25)
 S = dict(sink=POLICY.sink, lag=POLICY.lag, keep_ratio=POLICY.keep_ratio)
@@ -42,6 +46,15 @@ def gemma():
     return transformers.Gemma3ForCausalLM(config).eval()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Models this small spend their time waiting for each other's threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def model():
     return llama()
@@ -61,8 +74,7 @@ def answer(model, ids, cache, new: int = 24, **options):
 
 
 def forward(model, ids, cache):
-    with torch.inference_mode():
-        return model(ids, past_key_values=cache, use_cache=True).logits
+    return forward_call(model, ids, cache).logits
 
 
 @pytest.mark.parametrize("make", [llama, lambda: llama(dtype=torch.bfloat16), gemma], ids=["float32", "bfloat16", "gemma3"])
@@ -91,6 +103,46 @@ def test_a_compressed_session_says_what_the_algorithm_in_plain_torch_says(client
     assert torch.equal(answer(model, ids, cache, new=60)[0], expected[0])
     for layer in range(3):
         assert np.array_equal(cache.session.view(layer).positions, reference.layers[layer].positions.numpy())
+
+
+def test_a_prompt_in_pieces_never_holds_more_than_the_kept_rows_and_two_chunks(client, model):
+    ids, held = prompt(1000, seed=18), []
+    cache = LagKVCache.create(client, model, "pieces", **S)
+    seen = model.register_forward_hook(lambda *_: held.append((cache.session.tokens, len(cache.session.view(0)))))
+    said = model.generate(
+        ids, past_key_values=cache, max_new_tokens=8, do_sample=False, pad_token_id=0, prefill_chunk_size=POLICY.lag
+    )
+    seen.remove()
+    assert len(held) > 1000 // POLICY.lag
+    for tokens, rows in held:
+        assert rows <= POLICY.sink + POLICY.chunks(tokens) * POLICY.kept() + 2 * POLICY.lag
+    again = LagKVCache.create(client, model, "by-hand", **S)
+    for piece in ids[:, :-1].split(POLICY.lag, dim=1):
+        forward(model, piece, again)
+    assert torch.equal(answer(model, ids, again, new=8)[0], said[:, 1000:])
+
+
+@pytest.mark.parametrize(
+    "options", [dict(temperature=0.8, top_k=20), dict(top_p=0.9, repetition_penalty=1.2)], ids=["top-k", "top-p"]
+)
+def test_sampling_draws_the_same_tokens(client, model, options):
+    ids = prompt(60, seed=19)
+
+    def drawn(cache):
+        torch.manual_seed(20)
+        return model.generate(ids, past_key_values=cache, max_new_tokens=24, do_sample=True, pad_token_id=0, **options)
+
+    expected = drawn(transformers.DynamicCache(config=model.config))
+    assert torch.equal(drawn(LagKVCache.create(client, model, "drawn", keep_ratio=1)), expected)
+
+
+def test_messages_that_follow_the_first_attend_over_the_past_bit_for_bit(client, model):
+    own, cache = transformers.DynamicCache(config=model.config), LagKVCache.create(client, model, "messages", keep_ratio=1)
+    for message in prompt(200, seed=21).split((90, 2, 50, 58), dim=1):
+        model.set_attn_implementation("sdpa")
+        expected = forward(model, message, own)
+        model.set_attn_implementation("lagkv")
+        assert torch.equal(forward(model, message, cache), expected)
 
 
 def test_a_batch_of_sessions_answers_as_each_alone(client, model):
@@ -170,7 +222,7 @@ def test_a_session_resumes_after_both_ends_were_killed(make_daemon, model):
     with daemon.connect() as client:
         cache = LagKVCache.create(client, model, "broken", recall=1, **S)
         forward(model, ids, cache)
-        cache.session.sync(window=True)
+        cache.sync()
         daemon.stop(signal.SIGKILL)
     daemon.start()
     with daemon.connect() as client:
@@ -179,29 +231,32 @@ def test_a_session_resumes_after_both_ends_were_killed(make_daemon, model):
         assert torch.equal(answer(model, torch.cat((ids, question), 1), cache)[0], expected)
 
 
-def test_a_long_conversation_survives_the_death_of_engine_and_daemon_between_its_turns(make_daemon, model):
-    """Each turn in a life of its own, as far as a test can: new connection, new cache, a daemon that was killed before."""
-
-    def turn(cache, number):
-        ids = torch.cat((torch.from_numpy(cache.session.ids.astype(np.int64))[None], prompt(1000, seed=100 + number)), 1)
-        return answer(model, ids, cache, new=12)[0]
-
-    policy = dict(sink=16, lag=128, keep_ratio=0.125, capacity=8192)
+def test_what_a_killed_daemon_had_not_written_is_computed_again(make_daemon, model):
+    """From the same calls come the same tokens, wherever in them the daemon was killed."""
     daemon = make_daemon()
+    ids = prompt(157, seed=10)
     with daemon.connect() as client:
-        cache = LagKVCache.create(client, model, "whole", recall=1, **policy)
-        whole = [turn(cache, number) for number in range(6)]
-        assert cache.session.tokens > 6000
-        LagKVCache.create(client, model, "killed", **policy).close()
-    killed = []
-    for number in range(6):
-        with daemon.connect() as client:
-            cache = LagKVCache.open(client, model, "killed", recall=1)
-            killed.append(turn(cache, number))
-            cache.session.sync(window=True)
-            daemon.stop(signal.SIGKILL)
-        daemon.start()
-    assert torch.equal(torch.cat(killed), torch.cat(whole))
+        cache = LagKVCache.create(client, model, "unbroken", **S)
+        for piece in ids.split(10, dim=1):
+            expected = forward(model, piece, cache)
+    with daemon.connect() as client:
+        cache = LagKVCache.create(client, model, "broken", **S)
+        for piece in ids[:, :150].split(10, dim=1):
+            forward(model, piece, cache)
+        cache.session.sync()
+        daemon.stop(signal.SIGKILL)
+        with pytest.raises(lagkv.ConnectionLost):
+            for token in range(2 * POLICY.lag):
+                forward(model, prompt(1, seed=token), cache)
+    daemon.start()
+    with daemon.connect() as client:
+        cache = LagKVCache.open(client, model, "broken")
+        left = cache.get_seq_length() // 10 * 10
+        assert 0 < left < 150
+        cache.truncate(left)
+        for piece in ids[:, left:].split(10, dim=1):
+            again = forward(model, piece, cache)
+        assert torch.equal(again, expected)
 
 
 def test_a_turn_recalls_whole_chunks_and_the_next_lets_them_go(client, model):
@@ -231,6 +286,47 @@ def test_recalling_every_chunk_gives_the_full_cache_back(client, model):
     cache = LagKVCache.create(client, model, "everything", recall=1000, **S)
     forward(model, ids, cache)
     torch.testing.assert_close(forward(model, question, cache), expected, rtol=1e-3, atol=1e-3)
+
+
+def held_by(cache) -> list[np.ndarray]:
+    """The positions of every layer's view."""
+    return [cache.session.view(layer).positions.copy() for layer in range(3)]
+
+
+def test_a_call_of_few_tokens_begins_a_turn_only_when_it_is_told_to(client, model):
+    cache = LagKVCache.create(client, model, "short", recall=1, **S)
+    forward(model, prompt(200, seed=22), cache)
+    resident, evicted = POLICY.resident, POLICY.lag - POLICY.kept()
+    cache.release()
+    forward(model, prompt(2, seed=23), cache)
+    assert len(cache.session.view(0)) == resident(202)
+    cache.begin_turn()
+    forward(model, prompt(2, seed=24), cache)
+    assert len(cache.session.view(0)) == resident(204) + evicted
+
+
+def test_recall_amid_an_answer_ranks_by_the_newest_queries(client, model):
+    """On demand, and by itself where `refresh` says so: both choose what a turn of those tokens would have chosen."""
+    ids, said = prompt(200, seed=25), prompt(12, seed=26)
+
+    def after(name, recall):
+        cache = LagKVCache.create(client, model, name, recall=recall, **S)
+        forward(model, ids, cache)
+        for token in said.split(1, dim=1):
+            forward(model, token, cache)
+        return cache
+
+    held = after("once", Recall(chunks=1, queries=3))
+    before = held_by(held)
+    held.recall_now()
+    assert any(not np.array_equal(a, b) for a, b in zip(before, held_by(held), strict=True))
+    refreshed = after("refreshed", Recall(chunks=1, queries=3, refresh=len(said[0])))
+    assert all(len(np.unique(a)) > POLICY.resident(212) for a in held_by(refreshed))
+    with pytest.raises(ValueError, match="recalls nothing"):
+        after("never", 0).recall_now()
+    held.truncate(100)
+    with pytest.raises(ValueError, match="no query"):
+        held.recall_now()
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -270,22 +366,77 @@ def test_layers_with_windows_stay_with_transformers_and_come_back_with_the_ids(c
     assert torch.equal(answer(model, ids, again)[0], said)
 
 
-def test_the_engines_own_memory_does_not_grow_with_the_session(client):
+def test_rebuilding_other_layers_leaves_the_session_alone(client, monkeypatch):
+    """A process that dies while it computes windows again has lost nothing of the session, and leaves none behind."""
+    model = gemma()
+    ids = prompt(100, seed=16)
+    with LagKVCache.create(client, model, "rebuilt", **S) as cache:
+        forward(model, ids, cache)
+        whole = [part.copy() for part in cache.session.full(0)]
+
+    def fails(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lagkv.hf.attention.forward", fails)
+        with pytest.raises(KeyboardInterrupt):
+            LagKVCache.open(client, model, "rebuilt")
+    assert [row.name for row in client.sessions()] == ["rebuilt"]
+    with LagKVCache.open(client, model, "rebuilt") as cache:
+        assert all(np.array_equal(a, b) for a, b in zip(cache.session.full(0), whole, strict=True))
+        assert cache.layers[0].get_seq_length() == cache.get_seq_length() == 100
+    with LagKVCache.create(client, model, "embedded", **S) as cache, torch.inference_mode():
+        model(inputs_embeds=torch.zeros(1, 5, 64), past_key_values=cache)
+        with pytest.raises(ValueError, match="embeddings"):
+            cache.truncate(3)
+
+
+def test_tokens_that_came_as_embeddings_are_no_prompts_prefix(client, model):
+    cache = LagKVCache.create(client, model, "embeddings", **S)
+    with torch.inference_mode():
+        model(inputs_embeds=torch.zeros(1, 5, 64), past_key_values=cache)
+    assert cache.session.tokens == 5
+    assert cache.reuse(torch.zeros(1, 9, dtype=torch.long)) == 0
+
+
+@pytest.mark.parametrize("calls", [(200, 9, 1, 1), (9, 1, 40)], ids=["sealed", "short"])
+def test_attention_reads_the_shared_memory_itself(client, model, monkeypatch, calls):
+    """In every call that has a past: not a copy of it, for any layer, recalled rows included."""
+    cache = LagKVCache.create(client, model, "itself", recall=1, **S)
+    slabs = [array for layer in range(3) for array in cache.session.slab(layer)]
+    inside, attend = [], torch.nn.functional.scaled_dot_product_attention
+
+    def seen(query, key, value, **options):
+        for part in (key, value):
+            inside.append(any(a.ctypes.data <= part.data_ptr() < a.ctypes.data + a.strides[0] * a.shape[0] for a in slabs))
+        return attend(query, key, value, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", seen)
+    for call, tokens in enumerate(calls):
+        inside.clear()
+        forward(model, prompt(tokens, seed=call), cache)
+        assert inside == [True] * 3 * 2
+
+
+@pytest.mark.parametrize("keep_ratio, piece", [(1, 1), (0.125, 1), (0.125, 32)], ids=["whole", "sealing", "in pieces"])
+def test_the_engines_own_memory_does_not_grow_with_the_session(client, keep_ratio, piece):
+    """What the process has beside the shared memory."""
     model = llama()
-    cache = LagKVCache.create(client, model, "long", keep_ratio=1, capacity=2048)
+    cache = LagKVCache.create(client, model, "long", keep_ratio=keep_ratio, sink=4, lag=16, capacity=8192)
 
     def own() -> int:
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
         return int(status["RssAnon"].split()[0]) * 1024
 
-    forward(model, prompt(64), cache)
-    for token in range(64):
-        forward(model, prompt(1, seed=token), cache)
-    before = own()
-    for token in range(1600):
-        forward(model, prompt(1, seed=token), cache)
+    def more(calls: int) -> int:
+        for call in range(calls):
+            forward(model, prompt(piece, seed=call), cache)
+        return own()
+
+    before = more(64)
+    after = more(900 if piece == 1 else 150)
     held = cache.session.tokens * 3 * 2 * 32 * 4
-    assert own() - before < held / 2, f"{own() - before:,} B more for a session of {held:,} B"
+    assert after - before < held / 2, f"{after - before:,} B more for a session of {held:,} B"
 
 
 def test_a_failed_call_leaves_the_session_as_it_was(client, model):
@@ -302,6 +453,24 @@ def test_a_failed_call_leaves_the_session_as_it_was(client, model):
     assert torch.equal(forward(model, ids[:, 40:], cache), forward(model, ids[:, 40:], fresh))
 
 
+def test_sessions_for_a_batch_are_made_all_or_none(client, model):
+    LagKVCache.create(client, model, "there").close()
+    with pytest.raises(lagkv.AlreadyExists):
+        LagKVCache.create(client, model, ["new", "there"])
+    assert [row.name for row in client.sessions()] == ["there"]
+
+
+def test_a_model_whose_weights_differ_anywhere_is_another_model(client):
+    model = llama()
+    LagKVCache.create(client, model, "weights").close()
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[0, 0] += 1
+    with pytest.raises(lagkv.Mismatch) as mismatch:
+        LagKVCache.open(client, model, "weights")
+    error = mismatch.value
+    assert error.seen != error.expected and "llama/3 layers/float32" in error.seen and "llama/3 layers/float32" in error.expected
+
+
 def test_errors_say_what_was_wrong(client, model):
     cache = LagKVCache.create(client, model, "errors", capacity=64, **S)
     ids = prompt(10)
@@ -311,6 +480,10 @@ def test_errors_say_what_was_wrong(client, model):
         forward(model, prompt(65), cache)
     with pytest.raises(ValueError, match="padded on the right"):
         model(ids, attention_mask=torch.tensor([[1] * 9 + [0]]), past_key_values=cache)
+    with pytest.raises(ValueError, match="other than padding"):
+        model(ids, attention_mask=torch.ones(1, 1, 10, 10), past_key_values=cache)
+    with pytest.raises(ValueError, match="attends with s_aux"):
+        model(ids, s_aux=torch.zeros(4), past_key_values=cache)
     with pytest.raises(RuntimeError, match="another model"):
         other = llama(seed=1)
         other.model(ids, past_key_values=transformers.DynamicCache())

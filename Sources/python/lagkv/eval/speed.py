@@ -76,49 +76,61 @@ def _greedy(model, attention: str, cache, ids: torch.Tensor, steps: int) -> tupl
     return torch.tensor(said), torch.stack(logits)
 
 
-def parity(client: lagkv.Client, model, tokenizer, prompts: int, longest: int, text: str | None, steps: int = 16) -> str:
+def parity(client: lagkv.Client, model, tokenizer, prompts: int, longest: int, text: str | None, steps: int = 16) -> dict:
     """Greedy answers with keep_ratio 1 against DynamicCache, over prompts of 200 to `longest` tokens, each in one call; and
-    after them a second message with its answer, whose call attends with a mask, by another kernel."""
-    said, bits, apart = 0, 0, 0.0
+    after them a second message with its answer, whose call attends with a mask."""
+    found = {"prompts": prompts, "longest": longest, "steps": steps, "same_tokens": 0, "same_bits": 0, "apart": 0.0}
     for ids in _prompts(tokenizer, prompts, longest, text):
         own = transformers.DynamicCache(config=model.config)
         with _session(client, model, 1.0) as cache:
             expected = [_greedy(model, "sdpa", own, part, steps) for part in (ids, ids[:, :40])]
             got = [_greedy(model, "lagkv", cache, part, steps) for part in (ids, ids[:, :40])]
-        said += all(torch.equal(a[0], b[0]) for a, b in zip(got, expected, strict=True))
-        bits += torch.equal(got[0][1], expected[0][1])
-        apart = max(apart, (got[1][1] - expected[1][1]).abs().max().item())
+        pairs = list(zip(got, expected, strict=True))
+        found["same_tokens"] += all(torch.equal(a[0], b[0]) for a, b in pairs)
+        found["same_bits"] += all(torch.equal(a[1], b[1]) for a, b in pairs)
+        found["apart"] = max(found["apart"], *((a[1] - b[1]).abs().max().item() for a, b in pairs))
+    return found
+
+
+def show_parity(found: dict) -> str:
     return (
-        f"{prompts} prompts of 200 to {longest:,} tokens, two answers of {steps} tokens each: {said} with the same tokens, "
-        f"{bits} with every logit of the first answer the same bit for bit, of the second at most {apart:.2g} apart"
-    )
+        "{prompts} prompts of 200 to {longest:,} tokens, two answers of {steps} tokens each: {same_tokens} with the same tokens, "
+        "{same_bits} with every logit the same bit for bit; logits differ by at most {apart:.2g}"
+    ).format(**found)
 
 
-def reference(client: lagkv.Client, model, tokenizer, prompts: int, longest: int, text: str | None, steps: int = 32) -> str:
+def reference(
+    client: lagkv.Client, model, tokenizer, prompts: int, longest: int, text: str | None, steps: int = 32
+) -> list[dict]:
     """Greedy answers with sessions that evict against LagKV in plain torch, for each ratio: the same prompt, computed exactly,
     then compressed by each. Rows that one keeps and the other does not are near-ties of the scores, and counted."""
-    lines = []
-    counts = {ratio: [0, 0, 0, 0] for ratio in RATIOS}
+    same = {"prompts": prompts, "longest": longest, "steps": steps}
+    found = {
+        ratio: same | {"keep_ratio": ratio, "same_tokens": 0, "same_bits": 0, "other_rows": 0, "rows": 0} for ratio in RATIOS
+    }
     for ids in _prompts(tokenizer, prompts, longest, text):
         past = _past(model, ids[:, :-1])
-        for ratio, count in counts.items():
+        for ratio, row in found.items():
             own = Pruned(len(past.layers), "lagkv-torch", Policy(keep_ratio=ratio))
             for layer, computed in zip(own.layers, past.layers, strict=True):
                 layer.update(computed.keys, computed.values)
             with _session(client, model, ratio) as cache:
                 cache.adopt(past, ids[:, :-1])
                 expected, got = (_greedy(model, *each, ids[:, -1:], steps) for each in (("sdpa", own), ("lagkv", cache)))
-                kept = [torch.from_numpy(cache.session.view(layer).positions) for layer in range(len(own.layers))]
-            count[0] += torch.equal(got[0], expected[0])
-            count[1] += torch.equal(got[1], expected[1])
-            count[2] += sum(int((a != b.positions).sum()) for a, b in zip(kept, own.layers, strict=True))
-            count[3] += sum(a.numel() for a in kept)
-    for ratio, (said, bits, swapped, rows) in counts.items():
-        lines.append(
-            f"r={ratio:g}: {prompts} prompts of 200 to {longest:,} tokens and {steps} more: {said} with the same tokens, "
-            f"{bits} with every logit the same bit for bit; {swapped:,} of {rows:,} rows from another position"
-        )
-    return "\n".join(lines)
+                kept = [torch.from_numpy(cache.session.view(layer).positions.copy()) for layer in range(len(own.layers))]
+            row["same_tokens"] += torch.equal(got[0], expected[0])
+            row["same_bits"] += torch.equal(got[1], expected[1])
+            row["other_rows"] += sum(int((a != b.positions).sum()) for a, b in zip(kept, own.layers, strict=True))
+            row["rows"] += sum(a.numel() for a in kept)
+    return list(found.values())
+
+
+def show_reference(found: list[dict]) -> str:
+    line = (
+        "r={keep_ratio:g}: {prompts} prompts of 200 to {longest:,} tokens and {steps} more: {same_tokens} with the same tokens, "
+        "{same_bits} with every logit the same bit for bit; {other_rows:,} of {rows:,} rows from another position"
+    )
+    return "\n".join(line.format(**row) for row in found)
 
 
 def speeds(client: lagkv.Client, model, tokenizer, contexts: list[int], text: str | None, rounds: int = 15) -> list[dict]:
@@ -254,9 +266,10 @@ def main() -> int:
         elif options.what == "recall":
             for context in options.tokens:
                 print(show_recall(context, recall_cost(*parts, context, options.text, options.chunks)))
+        elif options.what == "parity":
+            print(show_parity(parity(*parts, options.n, max(options.tokens), options.text)))
         else:
-            run = parity if options.what == "parity" else reference
-            print(run(*parts, options.n, max(options.tokens), options.text))
+            print(show_reference(reference(*parts, options.n, max(options.tokens), options.text)))
     except (ValueError, OSError, lagkv.LagKVError, models.ModelError) as error:
         print(f"lagkv.eval: {error}", file=sys.stderr)
         return 1

@@ -38,8 +38,6 @@ class ModelGeometry:
         if not layers:
             raise ValueError(f"{type(model).__name__} has no layer of full attention: there is nothing for a session to hold")
         dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        # Multi-head latent attention: head_dim is that of the rotary part alone.
-        dim = getattr(config, "qk_head_dim", None) or dim
         return cls(
             layers=layers,
             kv_heads=getattr(config, "num_key_value_heads", None) or config.num_attention_heads,
