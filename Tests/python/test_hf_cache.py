@@ -41,7 +41,8 @@ def gemma():
     kinds = ["sliding_attention", "full_attention", "sliding_attention", "full_attention"]
     config = transformers.Gemma3TextConfig(
         vocab_size=128, hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=1,
-        head_dim=16, sliding_window=24, layer_types=kinds, max_position_embeddings=2048, initializer_range=0.3, eos_token_id=None,
+        head_dim=16, sliding_window=24, layer_types=kinds, max_position_embeddings=2048, initializer_range=0.3,
+        eos_token_id=None,
     )  # fmt: skip
     return transformers.Gemma3ForCausalLM(config).eval()
 
@@ -156,7 +157,9 @@ def test_a_batch_of_sessions_answers_as_each_alone(client, model):
     for row, length in enumerate(lengths):
         ids[row, -length:], mask[row, -length:] = prompt(length, seed=row), 1
     cache = LagKVCache.create(client, model, ["b0", "b1", "b2"], **S)
-    together = model.generate(ids, attention_mask=mask, past_key_values=cache, max_new_tokens=24, do_sample=False, pad_token_id=0)
+    together = model.generate(
+        ids, attention_mask=mask, past_key_values=cache, max_new_tokens=24, do_sample=False, pad_token_id=0
+    )
     assert torch.equal(together[:, ids.shape[1] :], torch.stack(alone))
     assert [session.tokens for session in cache.sessions] == [length + 23 for length in lengths]
 
@@ -467,8 +470,8 @@ def test_a_model_whose_weights_differ_anywhere_is_another_model(client):
         model.model.layers[1].mlp.down_proj.weight[0, 0] += 1
     with pytest.raises(lagkv.Mismatch) as mismatch:
         LagKVCache.open(client, model, "weights")
-    error = mismatch.value
-    assert error.seen != error.expected and "llama/3 layers/float32" in error.seen and "llama/3 layers/float32" in error.expected
+    seen, expected = mismatch.value.seen, mismatch.value.expected
+    assert seen != expected and "llama/3 layers/float32" in seen and "llama/3 layers/float32" in expected
 
 
 def test_errors_say_what_was_wrong(client, model):

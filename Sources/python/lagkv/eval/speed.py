@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import pathlib
 import random
 import re
@@ -26,7 +27,6 @@ from lagkv.hf import LagKVCache, forward
 
 from .baselines import Policy, Pruned
 
-NAME = "eval-speed"
 RATIOS = (0.5, 0.25, 0.125)
 
 
@@ -35,7 +35,7 @@ class _session:
 
     def __init__(self, client: lagkv.Client, model, keep_ratio: float, recall: int = 0) -> None:
         self._client = client
-        self._name = f"{NAME}-{keep_ratio:g}-{recall}"
+        self._name = f"eval-{os.getpid()}-{keep_ratio:g}-{recall}"
         self._cache = LagKVCache.create(client, model, self._name, keep_ratio=keep_ratio, recall=recall, disposable=True)
 
     def __enter__(self) -> LagKVCache:
@@ -94,8 +94,8 @@ def parity(client: lagkv.Client, model, tokenizer, prompts: int, longest: int, t
 
 def show_parity(found: dict) -> str:
     return (
-        "{prompts} prompts of 200 to {longest:,} tokens, two answers of {steps} tokens each: {same_tokens} with the same tokens, "
-        "{same_bits} with every logit the same bit for bit; logits differ by at most {apart:.2g}"
+        "{prompts} prompts of 200 to {longest:,} tokens, two answers of {steps} tokens each: {same_tokens} with the same "
+        "tokens, {same_bits} with every logit the same bit for bit; logits differ by at most {apart:.2g}"
     ).format(**found)
 
 
@@ -127,8 +127,8 @@ def reference(
 
 def show_reference(found: list[dict]) -> str:
     line = (
-        "r={keep_ratio:g}: {prompts} prompts of 200 to {longest:,} tokens and {steps} more: {same_tokens} with the same tokens, "
-        "{same_bits} with every logit the same bit for bit; {other_rows:,} of {rows:,} rows from another position"
+        "r={keep_ratio:g}: {prompts} prompts of 200 to {longest:,} tokens and {steps} more: {same_tokens} with the same "
+        "tokens, {same_bits} with every logit the same bit for bit; {other_rows:,} of {rows:,} rows from another position"
     )
     return "\n".join(line.format(**row) for row in found)
 
@@ -232,15 +232,16 @@ def _drop_caches() -> bool:
 
 def show_speeds(rows: list[dict]) -> str:
     return "\n".join(
-        f"{row['context']:>6,} tokens  {row['cache']:<16}{row['tokens_per_second']:8.1f} tokens/s  {row['ratio']:7.1%}" for row in rows
+        f"{row['context']:>6,} tokens  {row['cache']:<16}{row['tokens_per_second']:8.1f} tokens/s  {row['ratio']:7.1%}"
+        for row in rows
     )
 
 
 def show_recall(context: int, cost: dict) -> str:
     cold = "only root can tell" if cost["cold_ms"] is None else f"{cost['cold_ms']:.1f} ms"
     return (
-        f"recall of {cost['chunks']} chunks of all layers and heads after {context:,} tokens: {cost['bytes']:,} B join the view, "
-        f"{cost['read_bytes']:,} B read; a turn: warm {cost['warm_ms']:.1f} ms, cold {cold}; "
+        f"recall of {cost['chunks']} chunks of all layers and heads after {context:,} tokens: {cost['bytes']:,} B join the "
+        f"view, {cost['read_bytes']:,} B read; a turn: warm {cost['warm_ms']:.1f} ms, cold {cold}; "
         f"all layers in one request, warm: {cost['at_once_ms']:.1f} ms"
     )
 
@@ -252,7 +253,9 @@ def main() -> int:
     parser.add_argument("what", choices=("parity", "reference", "decode", "recall"))
     parser.add_argument("--model", default="smollm2", help="one of `python -m lagkv.models`, a directory, or a hub name")
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
-    parser.add_argument("--tokens", nargs="+", type=int, default=[4000], help="the longest prompt; the contexts of decode and recall")
+    parser.add_argument(
+        "--tokens", nargs="+", type=int, default=[4000], help="the longest prompt; the contexts of decode and recall"
+    )
     parser.add_argument("--n", type=int, default=20, help="prompts")
     parser.add_argument("--chunks", type=int, default=2, help="chunks to recall")
     parser.add_argument("--text", metavar="FILE", help="English text; default: Debian's licences")

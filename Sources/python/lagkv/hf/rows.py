@@ -141,7 +141,7 @@ class DeviceRows:
 
 
 class _DeviceLayer:
-    """One layer of DeviceRows: [1, heads, recalled + rows + slack, dim]; `origin` is the session's row 0 on its axis of rows."""
+    """One layer of DeviceRows: [1, heads, recalled + rows + slack, dim]. origin: the session's row 0 on its axis of rows."""
 
     def load(self, keys, values, positions, rows: slice, device) -> None:
         # A session may be opened while tokens are recalled in it only by the one who recalled them: never here.
@@ -157,7 +157,8 @@ class _DeviceLayer:
         end = self.used + keys.shape[2]
         if end > self.keys.shape[2]:
             self.keys, self.values = (
-                torch.cat((old, old.new_empty(1, old.shape[1], keys.shape[2] + slack, old.shape[3])), dim=2) for old in self.view()
+                torch.cat((old, old.new_empty(1, old.shape[1], keys.shape[2] + slack, old.shape[3])), dim=2)
+                for old in self.view()
             )
         self.keys[:, :, self.used : end], self.values[:, :, self.used : end] = keys, values
         self.used = end

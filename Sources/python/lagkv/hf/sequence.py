@@ -135,7 +135,7 @@ class Sequence:
         if not self._recalls:
             raise ValueError(f"session {self.session.name!r} recalls nothing: it keeps everything, or was opened with recall=0")
         if not all(self._queries.values()):
-            raise ValueError(f"session {self.session.name!r} has seen no query since it was opened or rewound: begin_turn() waits")
+            raise ValueError(f"session {self.session.name!r} has seen no query since it was opened or rewound")
         self.release()
         if self.session.sealed_chunks:
             self.recall_layers(self._recalls)
