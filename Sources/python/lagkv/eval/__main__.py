@@ -74,7 +74,7 @@ class Run:
 
 def retrieve(run: Run) -> None:
     """passkey, needle, multikey: the answer must be the hidden number, from its first character to its last."""
-    options, before = run.options, None
+    options, known = run.options, []
     for tokens, digits, seed in itertools.product(options.tokens, options.digits, range(options.n)):
         hidden = {} if options.task == "multikey" else {"digits": digits}
         todo = {
@@ -86,11 +86,15 @@ def retrieve(run: Run) -> None:
             continue
         sample = TASKS[options.task](run.tokenizer, tokens, seed, digits)
         asked, right = run.ids(sample.question), run.ids(" " + sample.answer)[0]
-        before = methods.compute(run.model, run.ids(sample.context), before)
-        prompts = {"after": before}
+        ids = run.ids(sample.context)
+        longest = max(known, key=lambda prompt: prompt.shared(ids), default=None)
+        context = methods.compute(run.model, ids, longest)
+        # The one with the most filler before what it hides comes to stay.
+        known = [longest or context, context]
+        prompts = {"after": context}
         if any(question == "inside" for question, _ in todo):
-            prompts["inside"] = methods.compute(run.model, torch.cat((before.ids, asked), 1), before)
-        with methods.Sessions(run.client, run.model, before, before.ids.shape[1]) as sessions:
+            prompts["inside"] = methods.compute(run.model, torch.cat((ids, asked), 1), context)
+        with methods.Sessions(run.client, run.model, context, ids.shape[1]) as sessions:
             for (question, method), cell in todo.items():
                 began, prompt = time.perf_counter(), prompts[question]
                 with methods.kept(run.model, sessions, prompt, method) as cache:

@@ -68,6 +68,12 @@ class Prompt:
     queries: list[torch.Tensor]
     logits: torch.Tensor
 
+    def shared(self, ids: torch.Tensor) -> int:
+        """How many first tokens of `ids` [1, n] are the first of this prompt; at least one is left to compute, for its logits."""
+        n = min(self.ids.shape[1], ids.shape[1] - 1)
+        differing = (self.ids[0, :n] != ids[0, :n]).nonzero()
+        return int(differing[0]) if len(differing) else n
+
     def part(self, first: int, end: int) -> transformers.DynamicCache:
         """Keys and values of the tokens first to end - 1."""
         part = transformers.DynamicCache()
@@ -91,7 +97,7 @@ def compute(model, ids: torch.Tensor, before: Prompt | None = None) -> Prompt:
     AttentionMaskInterface.register("lagkv-eval", sdpa_mask)
     model.set_attn_implementation("lagkv-eval")
     past = transformers.DynamicCache(config=model.config)
-    shared = _shared(before.ids[0], ids[0]) if before else 0
+    shared = before.shared(ids) if before else 0
     if shared:
         for index, layer in enumerate(before.past.layers):
             past.update(layer.keys[:, :, :shared], layer.values[:, :, :shared], index)
@@ -99,13 +105,6 @@ def compute(model, ids: torch.Tensor, before: Prompt | None = None) -> Prompt:
     logits = forward(model, ids[:, shared:], past, logits_to_keep=1).logits[0, -1]
     queries = [torch.cat((old[:, :shared], new), 1) for old, new in zip(before.queries, _queries)] if shared else list(_queries)
     return Prompt(ids, past, queries, logits)
-
-
-def _shared(before: torch.Tensor, ids: torch.Tensor) -> int:
-    """How many first tokens of `ids` are the first of `before`; at least one is left to compute, for its logits."""
-    n = min(len(before), len(ids) - 1)
-    differing = (before[:n] != ids[:n]).nonzero()
-    return int(differing[0]) if len(differing) else n
 
 
 class Sessions:
