@@ -53,6 +53,7 @@ def _prompts(tokenizer, prompts: int, longest: int, text: str | None) -> Iterato
     for number in range(prompts):
         length = round(200 * (longest / 200) ** (number / max(1, prompts - 1)))
         start = chance.randrange(ids.shape[1] - length)
+        print(f"prompt {number + 1} of {prompts}: {length:,} tokens", file=sys.stderr, flush=True)
         yield ids[:, start : start + length]
 
 
@@ -177,17 +178,16 @@ def recall_cost(client: lagkv.Client, model, tokenizer, context: int, text: str 
         cache.adopt(past, ids)
         cache.sync()
         model.set_attn_implementation("lagkv")
-        session, turn = cache.session, _Turn(client, model, cache, ids[:, -24:])
-        before = len(session.view(0))
+        turn = _Turn(client, model, cache, ids[:, -8:])
         cold = turn.cost() if _drop_caches() else (None, None)
-        rows = len(session.view(0)) - before - 24
         warm = [turn.cost() for _ in range(7)]
         at_once = []
         for _ in range(7):
             began = time.perf_counter()
             cache.recall_now()
             at_once.append((time.perf_counter() - began) * 1e3)
-        d = session.description
+        d = cache.session.description
+        rows = chunks * (d.lag - int(d.keep_ratio * d.lag))
         size = rows * d.layers * d.kv_heads * (d.key_dim + d.value_dim) * past.layers[0].keys.element_size()
         return {
             "chunks": chunks, "bytes": size, "read_bytes": warm[0][1], "warm_ms": statistics.median(each[0] for each in warm),
