@@ -69,7 +69,7 @@ class Prompt:
     logits: torch.Tensor
 
     def shared(self, ids: torch.Tensor) -> int:
-        """How many first tokens of `ids` [1, n] are the first of this prompt; at least one is left to compute, for its logits."""
+        """How many first tokens of `ids` [1, n] are this prompt's; at least one is left to compute, for its logits."""
         n = min(self.ids.shape[1], ids.shape[1] - 1)
         differing = (self.ids[0, :n] != ids[0, :n]).nonzero()
         return int(differing[0]) if len(differing) else n
