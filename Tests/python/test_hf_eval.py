@@ -93,6 +93,26 @@ def test_results_go_on_where_they_stopped(tmp_path):
     assert "| 0.5 | 2 |" in results.markdown(whole.cells())
 
 
+def test_a_plot_has_a_panel_a_task_and_curves_over_ratios_and_over_recalled_chunks(tmp_path, monkeypatch):
+    pyplot = pytest.importorskip("matplotlib.pyplot", reason="matplotlib is not installed: .ci/python-env installs it")
+    cell = {"task": "passkey", "question": "after", "digits": 16, "tokens": 2048, "score": 1.0}
+    rows = [
+        cell | {"method": method, "keep_ratio": ratio, "share": ratio + recalled}
+        for method, recalled in (("lagkv", 0.0), ("lagkv+1", 0.1), ("lagkv+2", 0.2))
+        for ratio in (0.125, 0.25)
+    ]
+    rows.append({"task": "nll", "tokens": 512, "method": "full", "keep_ratio": 1.0, "share": 1.0, "score": 2.5})
+    drawn = []
+    monkeypatch.setattr(pyplot, "close", drawn.append)
+    results.plot(rows, tmp_path / "plot.png")
+    found = {axis.get_title(): [line.get_label() for line in axis.get_lines()] for axis in drawn[0].axes}
+    assert found == {
+        "nll, 512 tokens": ["full"],
+        "passkey, 16 digits, question after, 2,048 tokens": ["lagkv", "lagkv+M, r=0.125", "lagkv+M, r=0.25"],
+    }
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
 def test_methods_are_named_with_what_they_recall():
     assert str(Method.parse("lagkv+2", 0.25, 16, 128)) == "lagkv+2"
     assert Method.parse("full", 0.25, 16, 128).keep_ratio == 1

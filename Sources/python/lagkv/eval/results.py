@@ -86,7 +86,8 @@ def write_csv(rows: list[dict], path: pathlib.Path) -> None:
 
 
 def plot(rows: list[dict], path: pathlib.Path) -> None:
-    """Score against the share of the full cache that is held: one panel a task, one curve a method."""
+    """Score against the share of the full cache that is held: one panel a task, one curve a method over its keep ratios, and
+    one for each keep ratio over the number of recalled chunks."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -94,17 +95,33 @@ def plot(rows: list[dict], path: pathlib.Path) -> None:
 
     panels = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        task = ", ".join(str(row[key]) for key in ("task", "question", "digits", "tokens") if row.get(key) is not None)
-        panels[task][row["method"]].append((row["share"], row["score"]))
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(4.5 * len(panels), 4), squeeze=False)
-    for axis, (task, curves) in zip(axes[0], sorted(panels.items()), strict=True):
-        for method, points in sorted(curves.items()):
-            axis.plot(*zip(*sorted(points), strict=True), marker="o", label=method)
-        axis.set(title=task, xlabel="share of the full cache in memory", ylabel="score", xlim=(0, 1.05))
+        name, _, recall = row["method"].partition("+")
+        curve = f"{name}+M, r={row['keep_ratio']:g}" if recall.isdecimal() else row["method"]
+        panels[_title(row)][curve].append((row["share"], row["score"]))
+    names = sorted({curve for curves in panels.values() for curve in curves})
+    colours = {curve: f"C{index}" for index, curve in enumerate(names)}
+    columns = min(4, len(panels))
+    figure, axes = pyplot.subplots(
+        -(-len(panels) // columns), columns, figsize=(4.5 * columns, 4 * -(-len(panels) // columns)), squeeze=False
+    )
+    for axis in axes.flat[len(panels) :]:
+        axis.remove()
+    for axis, (title, curves) in zip(axes.flat, sorted(panels.items()), strict=False):
+        for curve, points in sorted(curves.items()):
+            axis.plot(*zip(*sorted(points), strict=True), marker="o", label=curve, color=colours[curve])
+        axis.set(title=title, xlabel="share of the full cache in memory", ylabel="score", xlim=(0, 1.05))
+        if not title.startswith("nll"):
+            axis.set_ylim(-0.05, 1.05)
         axis.legend(fontsize="small")
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=80)
     pyplot.close(figure)
+
+
+def _title(row: dict) -> str:
+    digits, question = row.get("digits"), row.get("question")
+    parts = (row["task"], digits and f"{digits} digits", question and f"question {question}", f"{row['tokens']:,} tokens")
+    return ", ".join(part for part in parts if part)
 
 
 def plot_kept(positions: list, tokens: int, path: pathlib.Path) -> None:
