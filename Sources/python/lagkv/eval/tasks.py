@@ -33,8 +33,8 @@ def fitted(tokenizer, tokens: int, build: Callable[[int], Sample], most: int) ->
 
 def passkey(tokenizer, tokens: int, seed: int, digits: int) -> Sample:
     """The paper's test, in the words of its origin (Mohtashami and Jaggi, arXiv 2305.16300): a number in a heap of repeated
-    sentences, cut where the length wants it. The number is said a third time: of two, a model of 135 million parameters
-    loses its way in some numbers of 64 digits even with the full cache."""
+    sentences, cut where the length wants it. A number of more than 16 digits is said a third time: said twice, a model of 135
+    million parameters loses its way in some of 64 digits even with the full cache."""
     chance = random.Random(seed)
     key, depth = "".join(chance.choices("0123456789", k=digits)), chance.random()
     task = (
@@ -46,7 +46,9 @@ def passkey(tokenizer, tokens: int, seed: int, digits: int) -> Sample:
 
     def build(characters: int) -> Sample:
         before = int(characters * depth)
-        hidden = f"The pass key is {key}. Remember it. {key} is the pass key. I repeat: the pass key is {key}."
+        hidden = f"The pass key is {key}. Remember it. {key} is the pass key."
+        if digits > 16:
+            hidden += f" I repeat: the pass key is {key}."
         context = "\n".join((task, filler[:before], hidden, filler[: characters - before]))
         return Sample(context, "\nWhat is the pass key? The pass key is", key)
 
