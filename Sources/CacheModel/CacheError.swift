@@ -31,6 +31,7 @@ public enum ErrorCode: UInt16, CaseIterable, Sendable {
     case shuttingDown = 25
     case outOfResources = 26
     case interrupted = 27
+    case noInlet = 28
 
     /// The name in listings, metrics and Python's exceptions.
     public var name: String { String(describing: self) }

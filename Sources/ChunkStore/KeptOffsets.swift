@@ -21,6 +21,16 @@ public struct KeptOffsets: Sendable, Hashable {
         self.init(heads: header.geometry.heads, counts: (0..<header.geometry.layers).map(header.keptCount(layer:)))
     }
 
+    /// What `header`'s object keeps, said for some layers at a time.
+    /// - Parameter pieces: of consecutive layers, each [layer][head][kept] flat.
+    public init(for header: ObjectHeader, _ pieces: [[UInt32]]) {
+        self.init(for: header)
+        let count = storage.count
+        storage.removeAll(keepingCapacity: true)
+        for piece in pieces { storage.append(contentsOf: piece) }
+        precondition(storage.count == count, "\(storage.count) offsets of \(count)")
+    }
+
     public var layers: Int { starts.count - 1 }
 
     /// Tokens that one head of `layer` keeps.

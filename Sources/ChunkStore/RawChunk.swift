@@ -8,10 +8,16 @@ public final class RawChunk: Sendable {
     public let geometry: Geometry
     public let firstPosition: Int
     public let tokenCount: Int
-    public let buffer: AlignedBuffer
+    public let buffer: MemorySlice
 
     /// - Parameter buffer: at least `byteCount(geometry:tokenCount:)` bytes; longer is fine.
-    public init(geometry: Geometry, firstPosition: Int, tokenCount: Int, buffer: AlignedBuffer) {
+    public convenience init(geometry: Geometry, firstPosition: Int, tokenCount: Int, buffer: AlignedBuffer) {
+        self.init(geometry: geometry, firstPosition: firstPosition, tokenCount: tokenCount, buffer: MemorySlice(buffer))
+    }
+
+    /// - Parameter buffer: at least `byteCount(geometry:tokenCount:)` bytes; longer is fine. What a client can write may be here:
+    ///   whoever reads it twice may see two different things.
+    public init(geometry: Geometry, firstPosition: Int, tokenCount: Int, buffer: MemorySlice) {
         precondition(buffer.byteCount >= Self.byteCount(geometry: geometry, tokenCount: tokenCount), "the buffer is too short")
         self.geometry = geometry
         self.firstPosition = firstPosition

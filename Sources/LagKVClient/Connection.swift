@@ -9,6 +9,10 @@ final class Connection {
     /// Why nothing can be sent any more. A stream that broke once has no next frame.
     private var failure: ClientError?
     let welcome: Welcome
+    /// The inlets that were granted last, mapped, the latest at the end.
+    private var inlets: [(number: UInt32, file: MappedFile)] = []
+    /// Inlets to keep mapped: as many as are on their way in at a time.
+    private static let inletsKept = 64
 
     /// - Throws: `unreachable`, or what the daemon says to the greeting.
     static func open(path: String?, client: String) throws(ClientError) -> Connection {
@@ -93,6 +97,20 @@ final class Connection {
                     expected: "\(request.verb.replyDescriptors)"))
         }
         return try understand(payload) { (bytes) throws(CacheError) in try Reply(verb: parsed.verb, payload: bytes) }
+    }
+
+    /// The inlet of that number, mapped: as it was the last time, or anew.
+    func inlet(_ number: UInt32, _ descriptor: consuming Descriptor) throws(ClientError) -> MappedFile {
+        let known = inlets.firstIndex { $0.number == number }.map { inlets.remove(at: $0).file }
+        let file: MappedFile
+        do throws(KernelError) {
+            file = if let known { known } else { try MappedFile(descriptor, writable: true) }
+        } catch {
+            throw .kernel(error)
+        }
+        inlets.append((number, file))
+        if inlets.count > Self.inletsKept { inlets.removeFirst() }
+        return file
     }
 
     /// What cannot be understood came from the daemon, so it is the daemon's fault.

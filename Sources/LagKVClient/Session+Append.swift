@@ -15,8 +15,8 @@ struct WritePlan {
 extension Session {
     /// Appends `count` tokens.
     ///
-    /// Any number of tokens is fine: they are cut to what the daemon grants, and copied once into the shared slabs. Costs
-    /// a memory copy, and one message for each cut that completes a chunk.
+    /// Any number of tokens is fine. Few are copied into the shared slabs; many into inlets, chunk by chunk, which the daemon
+    /// scores while the next one is filled. Costs one memory copy, and a message for each inlet and each commit.
     /// - Parameters:
     ///   - keys: [layers, heads, count, keyDim] of the session's element type, contiguous.
     ///   - values: [layers, heads, count, valueDim], likewise.
@@ -28,17 +28,16 @@ extension Session {
         keys: RawSpan, values: RawSpan, count: Int, ids: [UInt32] = [], durable: Bool = false
     ) throws(ClientError) {
         try checkAppend(keys: keys.byteCount, values: values.byteCount, count: count, ids: ids.count)
+        let source = AppendSource(geometry: description.geometry, keys: keys, values: values, count: count, ids: ids)
         var done = 0
         while done < count {
-            let piece = min(count - done, try nextPiece())
-            try copy(keys, values, rows: done..<done + piece, of: count)
-            if !ids.isEmpty { try write(ids: ids[done..<done + piece]) }
+            let delivered = try deliver(source, from: done)
+            let piece = delivered > 0 ? delivered : min(count - done, try nextPiece())
+            if delivered == 0 { try write(source, tokens: done..<done + piece) }
             done += piece
-            let plan = try writePlan()
-            var options: CommitOptions = []
-            if done < count { options.insert(.more) }
+            var options: CommitOptions = delivered > 0 ? .delivered : []
             if done == count, durable { options.insert(.durable) }
-            try commit(tokens: plan.tokens + piece, options)
+            try commit(tokens: try writePlan().tokens + piece, options)
         }
     }
 
@@ -60,8 +59,7 @@ extension Session {
         }
     }
 
-    /// How many tokens to write before the next commit. Less than the daemon grants where that is much: rows that sealing
-    /// frees are written again, so that fewer pages are touched and those are warm.
+    /// How many tokens to write into the slabs before the next commit.
     private func nextPiece() throws(ClientError) -> Int {
         if try granted == 0 { try askForRoom() }
         let plan = try writePlan()
@@ -72,48 +70,22 @@ extension Session {
                     .beyondGrant, "tokens to append", seen: "\(plan.tokens) there already",
                     expected: "at most \(plan.header.grant)"))
         }
-        let toBoundary = plan.header.boundary - plan.tokens
-        let wanted = max(toBoundary, Self.pieceBytes / description.geometry.tokenBytes)
-        return min(granted, wanted)
+        return granted
     }
 
-    /// Bytes of one head from which on a system call that takes their pages at once is cheaper than a fault for each page.
-    private static let prefaultBytes = 64 << 10
-
-    /// Bytes to write between two commits where the daemon grants as much.
-    private static let pieceBytes = 32 << 20
-
-    /// Copies tokens `rows` of arrays of `count` tokens to where the plan says.
-    private func copy(_ keys: RawSpan, _ values: RawSpan, rows: Range<Int>, of count: Int) throws(ClientError) {
-        let geometry = description.geometry
-        for layer in 0..<geometry.layers {
-            let isFresh = try reach(layer: layer, tokens: rows.count)
-            for head in 0..<geometry.heads {
-                let first = (layer * geometry.heads + head) * count + rows.lowerBound
-                try copy(
-                    keys.extracting(first * geometry.keyBytes..<(first + rows.count) * geometry.keyBytes),
-                    to: keyRange(layer: layer, head: head, tokens: rows.count), isFresh: isFresh)
-                try copy(
-                    values.extracting(first * geometry.valueBytes..<(first + rows.count) * geometry.valueBytes),
-                    to: valueRange(layer: layer, head: head, tokens: rows.count), isFresh: isFresh)
+    /// Copies tokens of the source to where the plan says.
+    private func write(_ source: borrowing AppendSource, tokens: Range<Int>) throws(ClientError) {
+        for layer in 0..<description.geometry.layers {
+            for head in 0..<description.geometry.heads {
+                slab.copy(
+                    source.keys(layer: layer, head: head, tokens),
+                    to: try keyRange(layer: layer, head: head, tokens: tokens.count).lowerBound)
+                slab.copy(
+                    source.values(layer: layer, head: head, tokens),
+                    to: try valueRange(layer: layer, head: head, tokens: tokens.count).lowerBound)
             }
         }
-    }
-
-    /// Notes how far the rows of a layer have been written.
-    /// - Returns: whether most of the next `tokens` rows never were, so that their pages have yet to be taken.
-    private func reach(layer: Int, tokens: Int) throws(ClientError) -> Bool {
-        let end = try windowRow(layer: layer, head: 0, tokens: tokens) + tokens
-        let fresh = end - reached[layer]
-        reached[layer] = max(reached[layer], end)
-        return fresh > tokens / 2
-    }
-
-    private func copy(_ source: RawSpan, to range: Range<Int>, isFresh: Bool) {
-        if isFresh, range.count >= Self.prefaultBytes { slab.prefault(range) }
-        slab.withUnsafeMutableBytes(range) { target in
-            source.withUnsafeBytes { target.copyMemory(from: $0) }
-        }
+        if !source.ids.isEmpty { try write(ids: source.ids[tokens]) }
     }
 }
 
@@ -193,14 +165,11 @@ extension Session {
         guard tokens >= plan.tokens else {
             throw .refused(CacheError(.badTokenCount, "tokens to commit", seen: "\(tokens)", expected: "at least \(plan.tokens)"))
         }
-        // A commit that was announced by *more* is sent even if it completes nothing: the daemon waits for it to give back pages.
-        let mayPublish = !announcedMore || options.contains(.more)
-        if tokens < plan.header.boundary, mayPublish, !options.contains(.durable) {
+        if tokens < plan.header.boundary, options.isEmpty {
             slab.storeRelease(UInt64(tokens), at: SlabPage.publishedOffset)
             self.plan?.tokens = tokens
         } else {
             _ = try change(.commit(handle: handle, tokens: tokens, options))
-            announcedMore = options.contains(.more)
         }
     }
 }

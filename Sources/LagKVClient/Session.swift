@@ -23,10 +23,6 @@ public final class Session {
     private var isOpen = true
     /// The writer's plan for the next tokens; readers have none.
     var plan: WritePlan?
-    /// For each layer, the row up to which this object has written.
-    var reached: [Int]
-    /// The last commit said that another follows at once.
-    var announcedMore = false
 
     init(
         _ connection: Connection, _ attachment: Attachment, slab: consuming Descriptor, control: consuming Descriptor
@@ -38,7 +34,6 @@ public final class Session {
         isWriter = attachment.isWriter
         handle = attachment.handle
         layout = attachment.layout
-        reached = Array(repeating: 0, count: attachment.row.description.geometry.layers)
         do {
             self.slab = try MappedFile(slab, writable: attachment.isWriter)
             let file = try MappedFile(control, writable: false)

@@ -77,20 +77,6 @@ extension RawChunk {
     }
 }
 
-extension KeptOffsets {
-    /// What the pieces of a seal chose: [layer][head][kept], flat.
-    init(for header: ObjectHeader, flat chosen: some Sequence<UInt32>) {
-        self.init(for: header)
-        var next = chosen.makeIterator()
-        for layer in 0..<layers {
-            for head in 0..<heads {
-                var offsets = mutableOffsets(layer: layer, head: head)
-                for index in offsets.indices { offsets[index] = next.next()! }
-            }
-        }
-    }
-}
-
 extension FullLayout {
     /// Decodes one layer of a chunk's object to its tokens' places.
     func fill(

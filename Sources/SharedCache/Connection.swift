@@ -10,6 +10,7 @@ public final class Connection {
     private var lastHandle: UInt32 = 0
     /// The file of the last full view that may be overwritten; taken out while it is being filled.
     var lastFull: SharedMemory?
+    let inletOwner = InletOwner()
     /// Set once, when the socket is gone; nothing is given to it afterwards.
     private(set) var isClosed = false
 

@@ -1,6 +1,7 @@
 internal import CacheLoop
 internal import CacheModel
 internal import ChunkStore
+internal import LinuxKit
 internal import WireProtocol
 
 /// One session: who owns it, what is on disk of it and, while it is resident, what is in memory.
@@ -71,6 +72,8 @@ final class Resident {
     /// Rows, per layer, that may have memory without being of the view: the writer may have touched them since pages were last
     /// given back, or the session whose files these were had them.
     var touchedRows: [Int]
+    /// What the writer is bringing in by inlets.
+    var delivery: Delivery?
     /// Bytes charged to the memory budget.
     var charged = 0
 
@@ -125,10 +128,11 @@ final class Resident {
     func retire(_ state: ControlPage.State, into spares: SpareSlabs) {
         slabs.retire(state)
         guard !hasRecalled, slabs.isExclusive else { return slabs.discardAll() }
-        let spare = SpareSlabs.Spare(slabs, rows: rows(tokens: tokens, grant: grant))
+        let rows = rows(tokens: tokens, grant: grant)
         // A client that wrote where it was granted nothing has taken memory that no count knows of.
-        let expected = layout.residentBytes(rows: spare.rows, grant: max(tokens, grant), recalled: 0)
-        spare.bytes <= expected ? spares.put(spare) : slabs.discardAll()
+        let expected = layout.residentBytes(rows: rows, grant: grant, recalled: 0)
+        guard let allocated = try? slabs.slab.allocatedBytes, allocated <= expected else { return slabs.discardAll() }
+        spares.put(SpareSlabs.Spare(slabs, rows: rows, bytes: expected))
     }
 
     var hasRecalled: Bool { recalled.contains { $0.contains { !$0.isEmpty } } }

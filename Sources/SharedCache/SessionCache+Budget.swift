@@ -24,11 +24,21 @@ extension SessionCache {
 
     /// Makes room for `bytes` more of `session`, whose gate is entered: spare files go first, then idle sessions are suspended,
     /// least recently used first.
-    /// - Parameter reusing: the caller will take a spare of that layout, if there is one: its memory is the session's then.
     /// - Throws: `memoryBudget` when nothing idle is left. Nothing is reserved: the caller charges it before it next waits.
-    func reserveMemory(_ bytes: Int, for session: Session, reusing layout: SlabLayout? = nil) async throws(CacheError) {
+    func reserveMemory(_ bytes: Int, for session: Session) async throws(CacheError) {
         guard bytes > 0 else { return }
-        while let shortage = shortage(of: bytes, for: session.owner, reusing: layout) {
+        try await reserveMemory(for: session, reusing: nil) { _ in bytes }
+    }
+
+    /// As the other one, for a caller that will take a spare of a layout if there is one.
+    /// - Parameter need: bytes that the session takes with that spare, its own among them, or with none.
+    func reserveMemory(
+        for session: Session, reusing layout: SlabLayout?, _ need: (SpareSlabs.Spare?) -> Int
+    ) async throws(CacheError) {
+        while true {
+            let spare = layout.flatMap(spares.find)
+            let bytes = need(spare)
+            guard let shortage = shortage(of: bytes, besides: spare?.bytes ?? 0, for: session.owner) else { return }
             if spares.dropOldest(sparing: layout) { continue }
             if await suspendLeastRecentlyUsed(of: shortage.owner, except: session) { continue }
             // The spare that the caller would take may hold more than the caller needs.
@@ -47,9 +57,9 @@ extension SessionCache {
         var budget: Int
     }
 
-    private func shortage(of bytes: Int, for owner: UInt32, reusing layout: SlabLayout?) -> Shortage? {
-        let spare = layout.flatMap(spares.find)?.bytes ?? 0
-        let (used, bytes) = (chargedMemory() - spare, max(bytes, spare))
+    /// - Parameter spare: bytes of a spare that are among `bytes`; no user is charged for spares.
+    private func shortage(of bytes: Int, besides spare: Int, for owner: UInt32) -> Shortage? {
+        let used = chargedMemory() - spare
         if used + bytes > settings.memoryBudget { return Shortage(owner: nil, used: used, budget: settings.memoryBudget) }
         guard let budget = settings.memoryBudgetPerUser else { return nil }
         let ofUser = chargedMemory(of: owner)

@@ -12,6 +12,22 @@ extension SessionCache {
         let handle = try await enterWriting(number, of: connection)
         let (session, resident) = (handle.session, handle.resident)
         defer { session.gate.leave() }
+        let before = resident.tokens
+        if options.contains(.delivered) {
+            try await commitDelivered(session, resident, tokens: tokens)
+        } else {
+            await abandonDelivery(of: resident)
+            try await commitWritten(session, resident, tokens: tokens)
+        }
+        resident.publishLayout()
+        metrics.tokensAppended += tokens - before
+        metrics.bytesAppended += (tokens - before) * resident.geometry.tokenBytes
+        if options.contains(.durable) { try await drain(session) }
+        return standing(session, resident)
+    }
+
+    /// Makes tokens that lie in the slabs part of the session. A change of layout is under way afterwards.
+    private func commitWritten(_ session: Session, _ resident: Resident, tokens: Int) async throws(CacheError) {
         try check(tokens, session, resident)
         let chunks = resident.sealedChunks..<resident.policy.sealedChunks(tokens: tokens)
         let staged = try await stage(chunks, of: session)
@@ -27,16 +43,13 @@ extension SessionCache {
         if chunks.isEmpty {
             resident.extendPositions()
         } else {
-            await seal(chunks, as: staged, of: session, resident, givesPagesBack: !options.contains(.more))
-            charge(session, resident)
+            await seal(chunks, as: staged, of: session, resident)
         }
-        resident.publishLayout()
-        metrics.tokensAppended += tokens - before
-        metrics.bytesAppended += (tokens - before) * resident.geometry.tokenBytes
         // A commit that brought nothing asked for room.
-        if tokens == before, let refusal { throw refusal }
-        if options.contains(.durable) { try await drain(session) }
-        return standing(session, resident)
+        if tokens == before, let refusal {
+            resident.publishLayout()
+            throw refusal
+        }
     }
 
     private func check(_ tokens: Int, _ session: Session, _ resident: Resident) throws(CacheError) {
@@ -67,6 +80,14 @@ extension SessionCache {
         guard !chunks.isEmpty else { return [] }
         let spans = chunks.map { TokenSpan(chunk: $0, policy: session.policy) }
         let bytes = spans.reduce(0) { $0 + RawChunk.byteCount(geometry: session.geometry, tokenCount: $1.count) }
+        try await awaitStaging(bytes, of: session)
+        stagedBytes += bytes
+        return spans.map { RawChunk(geometry: session.geometry, firstPosition: $0.first, tokenCount: $0.count, pool) }
+    }
+
+    /// Waits until `bytes` more bytes may be staged.
+    /// - Throws: as `stage`.
+    func awaitStaging(_ bytes: Int, of session: Session) async throws(CacheError) {
         try checkFault(of: session.owner, staging: bytes)
         while stagedBytes > 0, stagedBytes + bytes > settings.staging {
             // Room comes from chunks that become durable; where none can, waiting is in vain.
@@ -76,8 +97,6 @@ extension SessionCache {
             await stagingChanged.wait()
             try checkFault(of: session.owner, staging: bytes)
         }
-        stagedBytes += bytes
-        return spans.map { RawChunk(geometry: session.geometry, firstPosition: $0.first, tokenCount: $0.count, pool) }
     }
 
     /// The share of the staging room that chunks of a user may take whose writes the disk or a budget refuses: the rest is for
@@ -93,41 +112,44 @@ extension SessionCache {
 
     /// Scores, stages and compacts chunks, in as many pieces as there are workers, and hands them to the writers. A change of
     /// layout is under way, and `resident.tokens` is the new count.
-    private func seal(
-        _ chunks: Range<Int>, as raw: [RawChunk], of session: Session, _ resident: Resident, givesPagesBack: Bool
-    ) async {
-        let finish = SealJob.Finish(
-            tokens: resident.tokens, boundary: resident.boundary, touchedRows: givesPagesBack ? resident.touchedRows : nil)
+    private func seal(_ chunks: Range<Int>, as raw: [RawChunk], of session: Session, _ resident: Resident) async {
+        let finish = SealJob.Finish(tokens: resident.tokens, boundary: resident.boundary, touchedRows: resident.touchedRows)
         let slabs = resident.slabs
         let outcomes = await inPieces(of: resident.geometry.layers) { layers in
             SealJob(slabs: slabs, layers: layers, first: chunks.lowerBound, staged: raw, finish: finish).run()
         }
-        resident.positionedTokens = resident.boundary - 1
-        if givesPagesBack {
-            resident.touchedRows = resident.touchedRows.map { _ in 0 }
-            resident.touchUpToGrant()
-        }
-        for (index, chunk) in chunks.enumerated() {
+        let staged = chunks.enumerated().map { index, chunk in
             let tokens = raw[index].firstPosition..<raw[index].firstPosition + raw[index].tokenCount
             raw[index].buffer.copy(resident.layout.ids(tokens: tokens), of: slabs.slab, to: raw[index].ids.lowerBound)
-            hand(chunk, raw[index], chosen: outcomes.map { $0.kept[index] }, of: session, resident)
+            return prepare(chunk, raw[index], chosen: outcomes.map { $0.kept[index] }, of: session, resident)
         }
-        metrics.chunksSealed += chunks.count
-        metrics.abnormalTokens += outcomes.reduce(0) { $0 + $1.abnormalTokens }
+        noteSealed(staged, abnormalTokens: outcomes.reduce(0) { $0 + $1.abnormalTokens }, of: session, resident)
     }
 
-    /// Hands one sealed chunk to the writers. `chosen` are the offsets that each piece of the layers keeps, in order.
-    private func hand(_ chunk: Int, _ raw: RawChunk, chosen: [[UInt32]], of session: Session, _ resident: Resident) {
+    /// Chunks have been sealed, and the rows are where they belong: hands the chunks to the writers.
+    func noteSealed(_ staged: [StagedChunk], abnormalTokens: Int, of session: Session, _ resident: Resident) {
+        resident.positionedTokens = resident.boundary - 1
+        resident.touchedRows = resident.touchedRows.map { _ in 0 }
+        resident.touchUpToGrant()
+        charge(session, resident)
+        for chunk in staged {
+            session.staged[chunk.number] = chunk
+            session.waiting.append(chunk)
+        }
+        spill(session)
+        metrics.chunksSealed += staged.count
+        metrics.abnormalTokens += abnormalTokens
+    }
+
+    /// Makes a sealed chunk ready for the writers. `chosen` are the offsets that each piece of the layers keeps, in order.
+    func prepare(_ chunk: Int, _ raw: RawChunk, chosen: [[UInt32]], of session: Session, _ resident: Resident) -> StagedChunk {
         let header = ObjectHeader.chunk(
             chunk, of: session.description, id: .random(from: entropy), parent: resident.chunkIDs.last ?? .none,
             sequence: session.files.takeSequence())
         resident.chunkIDs.append(header.id)
-        let staged = StagedChunk(
-            number: chunk, raw: raw, kept: KeptOffsets(for: header, flat: chosen.joined()),
+        return StagedChunk(
+            number: chunk, raw: raw, kept: KeptOffsets(for: header, chosen),
             summaries: resident.slabs.summaries(chunk: chunk), header: header)
-        session.staged[chunk] = staged
-        session.waiting.append(staged)
-        spill(session)
     }
 
     /// Runs `body` on workers for `count` things cut into as many runs as there are workers, and waits for all, in order.
@@ -151,4 +173,6 @@ struct TokenSpan {
         first = chunk == 0 ? 0 : policy.firstPosition(ofChunk: chunk)
         count = policy.firstPosition(ofChunk: chunk + 1) - first
     }
+
+    var end: Int { first + count }
 }

@@ -46,7 +46,10 @@ extension SessionCache {
         // Chunks on their way notice, and are dropped. Not earlier: they are needed where the disk refuses the deletion.
         while session.spillsInFlight > 0 { await session.spillChanged.wait() }
         await store.destroy(session.files)
-        session.resident?.retire(.deleted, into: spares)
+        if let resident = session.resident {
+            await abandonDelivery(of: resident)
+            resident.retire(.deleted, into: spares)
+        }
         session.resident = nil
         sessions[SessionKey(owner: session.owner, name: session.name)] = nil
         metrics.sessionsDeleted += 1

@@ -95,6 +95,7 @@ extension SessionCache {
         // A handle from before a suspend ends nothing: the lease may have been taken again since.
         guard session.writer === connection, let resident = session.resident, resident === handle.resident else { return }
         session.writer = nil
+        await abandonDelivery(of: resident)
         let tokens = resident.currentTokens
         resident.slabs.beginChange()
         resident.tokens = tokens

@@ -25,6 +25,7 @@ extension SessionCache {
     /// - Throws: what keeps its tokens from becoming durable; the session stays resident then.
     func suspend(_ session: Session) async throws(CacheError) {
         guard let resident = session.resident else { return }
+        await abandonDelivery(of: resident)
         try await drain(session)
         let tokens = resident.currentTokens
         try await publishWindow(session, tokens: tokens)
@@ -89,10 +90,13 @@ extension SessionCache {
         let layout = try SlabLayout(session.description)
         let none = [Int](repeating: 0, count: layout.geometry.layers)
         let rows = layout.rows(tokens: tokens, grant: tokens)
-        try await reserveMemory(layout.residentBytes(rows: rows, grant: tokens, recalled: 0), for: session, reusing: layout)
+        /// What it takes with files that bring memory of their own.
+        func bytes(_ spare: SpareSlabs.Spare?) -> Int {
+            layout.residentBytes(rows: zip(rows, spare?.rows ?? none).map(max), grant: tokens, recalled: 0)
+        }
+        try await reserveMemory(for: session, reusing: layout, bytes)
         let spare = spares.take(layout)
-        // At least what was reserved, and all that the files bring with them.
-        let bytes = layout.residentBytes(rows: zip(rows, spare?.rows ?? none).map(max), grant: tokens, recalled: 0)
+        let bytes = bytes(spare)
         transitBytes += bytes
         defer { transitBytes -= bytes }
         let resident = Resident(slabs: try await makeSlabs(layout, spare?.slabs), tokens: tokens, touchedRows: spare?.rows ?? none)

@@ -15,6 +15,7 @@ extension SessionCache {
         guard (0...current).contains(tokens) else {
             throw CacheError(.badTokenCount, "truncating a session", seen: "to \(tokens) tokens", expected: "0 to \(current)")
         }
+        await abandonDelivery(of: resident)
         try await drain(session)
         let bytes = resident.residentBytes(tokens: tokens, grant: tokens)
         try await reserveMemory(bytes - resident.charged, for: session)
@@ -126,7 +127,7 @@ extension SessionCache {
     }
 
     /// Copies window rows from the slabs. Tokens count from the session's first.
-    private func copyRows(of resident: Resident, tokens: Range<Int>, to chunk: RawChunk) async {
+    func copyRows(of resident: Resident, tokens: Range<Int>, to chunk: RawChunk) async {
         let slabs = resident.slabs
         let sealed = resident.sealedChunks
         _ = await inPieces(of: resident.geometry.layers) { layers in

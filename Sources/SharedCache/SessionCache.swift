@@ -23,6 +23,7 @@ public final class SessionCache {
     let entropy: Entropy
     let pool: BufferPool
     let spares = SpareSlabs()
+    let inlets: InletPool
     let scratch = CodecScratch()
     private let log: @Sendable (LogLevel, String) -> Void
 
@@ -33,6 +34,8 @@ public final class SessionCache {
     var transitBytes = 0
     /// Bytes of chunks that wait for the disk.
     var stagedBytes = 0
+    /// Bytes of chunks that are on their way in by inlets.
+    var deliveryBytes = 0
     /// Fires when `stagedBytes` shrinks or the disk's state changes.
     let stagingChanged = Signal()
 
@@ -54,6 +57,7 @@ public final class SessionCache {
         self.log = log
         store = SessionStore(device: device, entropy: entropy)
         pool = BufferPool(byteLimit: settings.staging)
+        inlets = InletPool(byteLimit: settings.staging)
         applySettings()
     }
 
@@ -117,6 +121,7 @@ public final class SessionCache {
     public func trim(after calls: UInt64) {
         pool.trim(after: calls)
         spares.trim(after: calls)
+        inlets.trim(after: calls)
     }
 
     /// By owner and name, so that a seed always meets them in one order.
@@ -126,6 +131,7 @@ public final class SessionCache {
     public func close(_ connection: Connection) async {
         for handle in connection.close() { await end(handle, of: connection) }
         keepForAgain(nil, of: connection)
+        inlets.removeAll(of: connection.inletOwner)
     }
 
     // MARK: Requests
@@ -156,6 +162,11 @@ public final class SessionCache {
             return Answer(.empty)
         case .commit(let handle, let tokens, let options):
             return Answer(.standing(try await commit(handle, tokens: tokens, options, for: connection)))
+        case .inlet(let handle, let after, let wanted):
+            return try await inlet(handle, after: after, wanted: wanted, for: connection)
+        case .deliver(let handle, let tokens, let layers):
+            try await deliver(handle, tokens: tokens, layers: layers, for: connection)
+            return Answer(.empty)
         case .sync(let handle, let window):
             return Answer(.standing(try await sync(handle, window: window, for: connection)))
         case .full(let handle, let layer, let again):

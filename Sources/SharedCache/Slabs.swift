@@ -12,6 +12,7 @@ final class Slabs: Sendable {
     let layout: SlabLayout
     /// Client-writable: rows, ids, the published count.
     let slab: SharedMemory
+    let slabSlice: MemorySlice
     /// Client-readable: what the daemon says.
     let control: SharedMemory
 
@@ -20,6 +21,7 @@ final class Slabs: Sendable {
         self.layout = layout
         do {
             slab = try SharedMemory.create(name: "lagkv-slab", byteCount: layout.wire.slabBytes)
+            slabSlice = MemorySlice(slab)
             control = try SharedMemory.create(
                 name: "lagkv-control", byteCount: layout.wire.controlBytes, sealedAgainstNewWriters: true)
         } catch {
@@ -32,6 +34,7 @@ final class Slabs: Sendable {
     init(reusing old: Slabs) {
         layout = old.layout
         slab = old.slab
+        slabSlice = old.slabSlice
         control = old.control
         begin()
     }
@@ -89,9 +92,6 @@ final class Slabs: Sendable {
 
     /// Nobody but the daemon can reach the files any more.
     var isExclusive: Bool { slab.isExclusive && control.isExclusive }
-
-    /// Bytes of memory that both files take, as the kernel counts them.
-    var allocatedBytes: Int { ((try? slab.allocatedBytes) ?? 0) + ((try? control.allocatedBytes) ?? 0) }
 
     /// Takes memory for rows `rows` of every head of `layer`.
     func populate(layer: Int, rows: Range<Int>) {

@@ -17,13 +17,14 @@ final class SpareSlabs {
         let slabs: Slabs
         /// Per layer, the rows from row 0 on that may have memory.
         let rows: [Int]
+        /// As the session was charged for them.
         let bytes: Int
         fileprivate var since: UInt64 = 0
 
-        init(_ slabs: Slabs, rows: [Int]) {
+        init(_ slabs: Slabs, rows: [Int], bytes: Int) {
             self.slabs = slabs
             self.rows = rows
-            bytes = slabs.allocatedBytes
+            self.bytes = bytes
         }
     }
 

@@ -8,6 +8,8 @@ public enum Reply: Sendable, Hashable {
     case empty
     case standing(Standing)
     /// With one descriptor.
+    case inlet(InletGrant)
+    /// With one descriptor.
     case full(FullLayout)
     case row(SessionRow)
     /// At most `Limits.rowsPerPage` rows, which always fit a frame; `more`: the list goes on after the last.
@@ -55,8 +57,9 @@ extension Reply {
         switch verb {
         case .hello: .hello(try Welcome(from: &reader))
         case .create, .open: .attachment(try Attachment(from: &reader))
-        case .close, .rename, .delete: .empty
+        case .close, .rename, .delete, .deliver: .empty
         case .commit, .sync, .recall, .release, .truncate: .standing(try Standing(from: &reader))
+        case .inlet: .inlet(try InletGrant(from: &reader))
         case .full: .full(try FullLayout(from: &reader))
         case .fork, .suspend, .resume, .show: .row(try SessionRow(from: &reader))
         case .list: .rows(try reader.list(of: SessionRow.self, atMost: Limits.rowsPerPage), more: try reader.bool())
@@ -83,6 +86,7 @@ extension Reply {
         case .attachment(let attachment): attachment.write(to: &writer)
         case .empty: break
         case .standing(let standing): standing.write(to: &writer)
+        case .inlet(let grant): grant.write(to: &writer)
         case .full(let layout): layout.write(to: &writer)
         case .row(let row): row.write(to: &writer)
         case .rows(let rows, let more):

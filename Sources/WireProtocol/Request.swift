@@ -7,6 +7,10 @@ public enum Request: Sendable, Hashable {
     case open(SessionReference, write: Bool, fingerprint: String?)
     case close(handle: UInt32)
     case commit(handle: UInt32, tokens: Int, CommitOptions)
+    /// Tokens from `after` on and below `wanted` shall come by inlets.
+    case inlet(handle: UInt32, after: Int, wanted: Int)
+    /// Tokens below `tokens` of layers below `layers` are in inlets.
+    case deliver(handle: UInt32, tokens: Int, layers: Int)
     case sync(handle: UInt32, window: Bool)
     case full(handle: UInt32, layer: Int, again: Bool)
     case recall(handle: UInt32, [RecallChoice])
@@ -31,6 +35,8 @@ public enum Request: Sendable, Hashable {
         case .open: .open
         case .close: .close
         case .commit: .commit
+        case .inlet: .inlet
+        case .deliver: .deliver
         case .sync: .sync
         case .full: .full
         case .recall: .recall
@@ -84,8 +90,8 @@ public struct CommitOptions: OptionSet, Sendable, Hashable {
     public let rawValue: UInt32
     public init(rawValue: UInt32) { self.rawValue = rawValue }
 
-    /// Another commit follows at once: the daemon need not give back the pages that were freed.
-    public static let more = CommitOptions(rawValue: 1 << 0)
+    /// The tokens beyond the session's length are in inlets, not in its slabs.
+    public static let delivered = CommitOptions(rawValue: 1 << 0)
     /// Reply when every sealed chunk is on disk.
     public static let durable = CommitOptions(rawValue: 1 << 1)
 }
@@ -107,6 +113,8 @@ extension Request {
         case .open: try open(from: &reader)
         case .close: .close(handle: try reader.u32())
         case .commit: .commit(handle: try reader.u32(), tokens: try reader.int64(), try CommitOptions(from: &reader))
+        case .inlet: .inlet(handle: try reader.u32(), after: try reader.int64(), wanted: try reader.int64())
+        case .deliver: .deliver(handle: try reader.u32(), tokens: try reader.int64(), layers: try reader.int32())
         case .sync: .sync(handle: try reader.u32(), window: try reader.bool())
         case .full: .full(handle: try reader.u32(), layer: try reader.int32(), again: try reader.bool())
         case .recall: .recall(handle: try reader.u32(), try reader.list(of: RecallChoice.self, atMost: RecallChoice.perRequest))
@@ -181,6 +189,14 @@ extension Request {
             writer.u32(handle)
             writer.int64(tokens)
             writer.u32(options.rawValue)
+        case .inlet(let handle, let after, let wanted):
+            writer.u32(handle)
+            writer.int64(after)
+            writer.int64(wanted)
+        case .deliver(let handle, let tokens, let layers):
+            writer.u32(handle)
+            writer.int64(tokens)
+            writer.int32(layers)
         case .sync(let handle, let window):
             writer.u32(handle)
             writer.bool(window)

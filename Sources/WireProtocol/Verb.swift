@@ -21,6 +21,8 @@ public enum Verb: UInt16, CaseIterable, Sendable {
     case list = 17
     case status = 18
     case metrics = 19
+    case inlet = 20
+    case deliver = 21
 
     /// - Throws: `unknownVerb`.
     public init(wire number: UInt16) throws(CacheError) {
@@ -37,7 +39,7 @@ public enum Verb: UInt16, CaseIterable, Sendable {
     public var replyDescriptors: Int {
         switch self {
         case .create, .open: 2
-        case .full: 1
+        case .full, .inlet: 1
         default: 0
         }
     }

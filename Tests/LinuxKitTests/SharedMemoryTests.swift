@@ -101,6 +101,22 @@ struct SharedMemoryTests {
         }
     }
 
+    @Test("a copy past the caches copies the same bytes from anywhere to anywhere, and no others")
+    func copyPastCaches() throws {
+        let memory = try SharedMemory.create(name: "inlet", byteCount: 1 << 16)
+        let file = try MappedFile(try memory.writableDescriptor(), writable: true)
+        let source = (0..<4_096).map { UInt8(truncatingIfNeeded: $0 &* 197 &+ 11) }
+        for count in [0, 1, 15, 63, 64, 79, 80, 128, 1_000, 3_001] {
+            for (from, to) in [(0, 0), (1, 0), (0, 1), (7, 9), (15, 17), (64, 31)] {
+                memory.withUnsafeMutableBytes(0..<8_192) { _ = $0.initializeMemory(as: UInt8.self, repeating: 0xEE) }
+                file.copyPastCaches(source.span.bytes.extracting(from..<from + count), to: to)
+                let expected = [UInt8](repeating: 0xEE, count: to) + source[from..<from + count]
+                let seen = memory.withUnsafeBytes(0..<8_192) { Array($0) }
+                #expect(seen == expected + [UInt8](repeating: 0xEE, count: 8_192 - expected.count), "\(count) bytes, \(from) to \(to)")
+            }
+        }
+    }
+
     @Test("terabytes cost nothing until they are touched")
     func sparse() throws {
         let memory = try SharedMemory.create(name: "large", byteCount: 4 << 40)

@@ -20,7 +20,7 @@ final class HeldSession {
     var isInvalid = false
     /// Its end is under way.
     var isClosing = false
-    /// Commits with `more` may leave pages that the next one gives back.
+    /// The first commit that seals gives back what the files brought with them.
     var mayHoldFreedPages = true
 
     init(_ attachment: Attachment, _ files: [GrantedFile], model: SessionModel) {
@@ -83,8 +83,34 @@ final class HeldSession {
         slab.store(token.id, at: layout.idsOffset + 4 * index)
     }
 
-    private func put(_ bytes: ArraySlice<UInt8>, at offset: Int) {
-        slab.withUnsafeMutableBytes(offset..<offset + bytes.count) { $0.copyBytes(from: bytes) }
+    private func put(_ bytes: ArraySlice<UInt8>, at offset: Int) { put(bytes, at: offset, in: slab) }
+
+    private func put(_ bytes: ArraySlice<UInt8>, at offset: Int, in file: SharedMemory) {
+        file.withUnsafeMutableBytes(offset..<offset + bytes.count) { $0.copyBytes(from: bytes) }
+    }
+
+    /// Writes those of `tokens`, the first of which has position `first`, that belong to an inlet's chunks.
+    func write(_ tokens: [Token], from first: Int, to grant: InletGrant, _ file: GrantedFile) {
+        let (geometry, policy) = (model.geometry, model.policy)
+        var base = 0
+        for chunk in grant.chunk..<grant.chunk + grant.chunks {
+            let begin = chunk == 0 ? 0 : policy.sink + chunk * policy.lag
+            let count = policy.sink + (chunk + 1) * policy.lag - begin
+            for (index, token) in tokens.enumerated() where (begin..<begin + count).contains(first + index) {
+                let place = first + index - begin
+                for layer in 0..<geometry.layers {
+                    let keys = base + layer * count * geometry.heads * (geometry.keyBytes + geometry.valueBytes)
+                    let values = keys + count * geometry.heads * geometry.keyBytes
+                    for head in 0..<geometry.heads {
+                        let row = head * count + place
+                        put(token.key(layer: layer, head: head), at: keys + row * geometry.keyBytes, in: file.memory)
+                        put(token.value(layer: layer, head: head), at: values + row * geometry.valueBytes, in: file.memory)
+                    }
+                }
+                file.memory.store(token.id, at: base + count * geometry.tokenBytes + 4 * place)
+            }
+            base += count * (geometry.tokenBytes + 4)
+        }
     }
 
     func publish(_ count: Int) { slab.storeRelease(UInt64(count), at: 0) }

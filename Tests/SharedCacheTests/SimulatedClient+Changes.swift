@@ -79,6 +79,11 @@ extension SimulatedClient {
             let page = session.page()
             let count = model.tokens.count
             guard count < model.description.capacity else { return }
+            if world.numbers.once(in: 5) {
+                guard let delivered = await deliver(session, atMost: left) else { return }
+                left -= delivered
+                continue
+            }
             if page.grant <= count {
                 guard await commit(session, [], count, []), session.page().grant > count else { return }
                 continue
@@ -96,11 +101,40 @@ extension SimulatedClient {
                 model.append(tokens)
                 simulation.countOperation()
             } else {
-                var options: CommitOptions = world.numbers.once(in: 4) ? .durable : []
-                if world.numbers.once(in: 3) { options.insert(.more) }
+                let options: CommitOptions = world.numbers.once(in: 4) ? .durable : []
                 guard await commit(session, tokens, count + step, options) else { return }
             }
         }
+    }
+
+    /// Appends tokens by inlets, or writes some there and then does something else.
+    /// - Returns: how many were appended; nil when the request was refused.
+    private func deliver(_ session: HeldSession, atMost most: Int) async -> Int? {
+        let (model, first) = (session.model, session.model.tokens.count)
+        let wanted = min(model.description.capacity, first + most)
+        let tokens = (first..<wanted).map { _ in newToken(model) }
+        var end = first
+        while end < wanted {
+            let (answer, error) = await attempt(.inlet(handle: session.handle, after: end, wanted: wanted), allowing: [.noInlet])
+            guard !isOver else { return nil }
+            if error == .noInlet { break }
+            guard let answer, case .inlet(let grant) = answer.reply else { return nil }
+            if grant.from != first || grant.until <= end { world.fail("\(model.name) of \(first) tokens is granted \(grant)") }
+            session.write(tokens, from: first, to: grant, answer.files[0])
+            end = min(wanted, grant.until)
+        }
+        guard end > first, !world.numbers.once(in: 8) else { return 0 }
+        if world.numbers.once(in: 100) {
+            await die()
+            return nil
+        }
+        for layers in 1..<max(2, model.geometry.layers) where world.numbers.once(in: 2) {
+            _ = await ask(.deliver(handle: session.handle, tokens: end, layers: layers))
+            guard !isOver else { return nil }
+        }
+        var options: CommitOptions = .delivered
+        if world.numbers.once(in: 4) { options.insert(.durable) }
+        return await commit(session, Array(tokens.prefix(end - first)), end, options) ? end - first : nil
     }
 
     private func newToken(_ model: SessionModel) -> Token { Token(number: world.numbers.next(), geometry: model.geometry) }
@@ -127,9 +161,8 @@ extension SimulatedClient {
 
     /// After a commit that gives pages back, the kernel counts what the budget is charged.
     private func checkMemory(_ session: HeldSession, _ options: CommitOptions) {
-        if options.contains(.more) { session.mayHoldFreedPages = true }
         let page = session.page()
-        if !options.contains(.more), page.sealedChunks > 0 { session.mayHoldFreedPages = false }
+        if page.sealedChunks > 0 { session.mayHoldFreedPages = false }
         guard !session.mayHoldFreedPages, let layout = try? SlabLayout(session.model.description),
             let allocated = try? session.slab.allocatedBytes
         else { return }

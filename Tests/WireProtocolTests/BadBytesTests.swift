@@ -61,10 +61,10 @@ struct BadBytesTests {
         #expect(error?.code == .badFrame)
     }
 
-    @Test("a verb that is none is refused by its number", arguments: [0, 20, 65_535] as [UInt16])
+    @Test("a verb that is none is refused by its number", arguments: [0, 22, 65_535] as [UInt16])
     func unknownVerbs(number: UInt16) {
         let empty: [UInt8] = []
-        #expect(throws: CacheError(.unknownVerb, "a verb", seen: "\(number)", expected: "1 to 19")) {
+        #expect(throws: CacheError(.unknownVerb, "a verb", seen: "\(number)", expected: "1 to 21")) {
             try Request(verb: number, payload: empty.span.bytes)
         }
     }

@@ -43,11 +43,13 @@ struct GoldenTests {
         try check(.hello(Hello(client: "golden 1.0")), request: 1)
         try check(.create(name, description), request: 2)
         try check(.open(own, write: true, fingerprint: "SmolLM2-135M-Instruct"), request: 3)
-        try check(.commit(handle: 7, tokens: 272, [.more, .durable]), request: 0x0102_0304_0506_0708)
+        try check(.commit(handle: 7, tokens: 272, [.delivered, .durable]), request: 0x0102_0304_0506_0708)
         try check(.recall(handle: 7, [RecallChoice(layer: 9, chunks: [[0, 1], [2, 3], [4, 5]])]), request: 5)
         try check(.fork(theirs, as: try SessionName("chat-43"), tokens: nil), request: 6)
         try check(.list(everybody: true, after: theirs), request: 7)
         try check(.metrics, request: 8)
+        try check(.inlet(handle: 7, after: 2_048, wanted: 4_096), request: 9)
+        try check(.deliver(handle: 7, tokens: 4_096, layers: 16), request: 10)
     }
 
     private func check(_ request: Request, request identifier: UInt64) throws {
@@ -89,6 +91,9 @@ struct GoldenTests {
         try check(.rows([row], more: false), .list, request: 6)
         try check(.status([StatusEntry("sessions", "3")]), .status, request: 7)
         try check(.metrics("# EOF\n"), .metrics, request: 8)
+        let inlet = InletGrant(inlet: 3, bytes: 18_878_464, chunk: 14, chunks: 2, from: 2_048, until: 2_064)
+        try check(.inlet(inlet), .inlet, request: 9)
+        try check(.empty, .deliver, request: 10)
     }
 
     private func check(_ reply: Reply, _ verb: Verb, request identifier: UInt64) throws {

@@ -94,6 +94,8 @@ extension SeededNumbers {
         case .open: .open(try reference(), write: bool(), fingerprint: bool() ? text(atMost: Limits.fingerprintBytes) : nil)
         case .close: .close(handle: word())
         case .commit: .commit(handle: word(), tokens: count(), CommitOptions(rawValue: UInt32(int(0...3))))
+        case .inlet: .inlet(handle: word(), after: count(), wanted: count())
+        case .deliver: .deliver(handle: word(), tokens: count(), layers: Int(word()))
         case .sync: .sync(handle: word(), window: bool())
         case .full: .full(handle: word(), layer: Int(word()), again: word() % 2 == 0)
         case .recall:
@@ -117,7 +119,10 @@ extension SeededNumbers {
         case .hello: .hello(Welcome(version: UInt16(int(0...9)), daemon: text(atMost: Hello.nameBytes), processID: next()))
         case .create, .open:
             .attachment(Attachment(handle: word(), isWriter: bool(), row: try row(), layout: layout(), generation: next()))
-        case .close, .rename, .delete: .empty
+        case .inlet:
+            .inlet(
+                InletGrant(inlet: word(), bytes: count(), chunk: count(), chunks: Int(word()), from: count(), until: count()))
+        case .close, .rename, .delete, .deliver: .empty
         case .commit, .sync, .recall, .release, .truncate: .standing(standing())
         case .full:
             .full(

@@ -56,7 +56,7 @@ struct Replay {
             }
             if !capture.ids.isEmpty { try session.write(ids: capture.ids[piece]) }
             done = piece.upperBound
-            try session.commit(tokens: done, done < tokens.upperBound ? .more : [])
+            try session.commit(tokens: done)
         }
     }
 

@@ -19,6 +19,8 @@ int clinux_seal(int fd, int future_write);
 int clinux_seals(int fd);
 /// Gives the pages of a range back and leaves zeros.
 int clinux_punch_hole(int fd, off_t offset, off_t length);
+/// Copies memory without bringing the target into the caches: for what another core reads later, if at all.
+void clinux_copy_past_caches(void *restrict target, const void *restrict source, size_t length);
 /// Makes the pages of a range of a memfd, which is mapped at `address`, present and writable.
 int clinux_populate(int fd, off_t offset, void *address, size_t length);
 /// 1 if no other open file of this inode exists, and so no mapping through one.

@@ -20,7 +20,7 @@ from .wire import Attachment, Description, Fields, Full, SessionRow, Standing, V
 if TYPE_CHECKING:
     from .client import Client
 
-_MORE, _DURABLE = 1, 2
+_DURABLE = 2
 
 
 class Session:
@@ -56,7 +56,6 @@ class Session:
         self._arrangement = self._control.arrangement(self._connection.check)
         self._tokens = self._arrangement.length(self._slab.published[0])
         # A commit said that another follows at once; until one does, the daemon holds on to freed pages.
-        self._owes_commit = False
 
     # MARK: what is known
 
@@ -195,7 +194,7 @@ class Session:
             piece = slice(done, done + step)
             self._write(keys[:, :, piece], values[:, :, piece], None if tokens is None else tokens[piece])
             done += step
-            self.commit(self._tokens + step, more=done < count)
+            self.commit(self._tokens + step)
 
     def window(self, layer: int, tokens: int) -> tuple[np.ndarray, np.ndarray]:
         """Where the next ``tokens`` tokens of one layer go: writable keys [heads, tokens, key_dim] and values
@@ -234,14 +233,13 @@ class Session:
         arrangement, tokens = self._now()
         return [self._rows(arrangement, layer, tokens) for layer in range(self.description.layers)]
 
-    def commit(self, tokens: int, *, more: bool = False, durable: bool = False) -> None:
+    def commit(self, tokens: int, *, durable: bool = False) -> None:
         """Declare that the session now has ``tokens`` tokens, all of them written in their windows.
 
         Without a message (one store, no system call) unless a chunk is completed; then the daemon seals it, and rows
         move: take new windows and views.
 
         Args:
-            more: another commit follows at once, so the daemon need not give freed memory back in between.
             durable: return when every sealed chunk is on disk.
         """
         arrangement = self._arrangement
@@ -249,16 +247,13 @@ class Session:
             self._tokens <= tokens < arrangement.boundary
             and ORDERED
             and not durable
-            and not self._owes_commit
             and self.writer
             and self._shared().generation == arrangement.generation
         ):
             self._slab.published[0] = tokens
             self._tokens = tokens
             return
-        flags = _MORE * more | _DURABLE * durable
-        self._owes_commit = more
-        self._change(Verb.COMMIT, u64(tokens) + u32(flags))
+        self._change(Verb.COMMIT, u64(tokens) + u32(_DURABLE * durable))
 
     def sync(self, window: bool = False) -> int:
         """Wait until every sealed chunk is on disk, with ``window`` the unsealed tokens as well.
@@ -437,7 +432,7 @@ class Session:
 
     def _ask_for_room(self) -> None:
         """A commit that declares nothing new: the daemon answers with room, or with why there is none."""
-        self._change(Verb.COMMIT, u64(self._tokens) + u32(_MORE * self._owes_commit))
+        self._change(Verb.COMMIT, u64(self._tokens) + u32(0))
 
     def _write(self, keys: np.ndarray, values: np.ndarray, ids: np.ndarray | None) -> None:
         """Copy tokens behind the last one, the layers of each run at once.
