@@ -1,5 +1,6 @@
 public import CacheLoop
 public import CacheModel
+public import LinuxKit
 
 /// One session's directory: a manifest that never changes, and its objects.
 ///
@@ -152,12 +153,30 @@ public final class SessionFiles {
 
     /// The object of a chunk, open, its header and index read; those used last are at hand.
     public func open(chunk: Int) async throws(CacheError) -> StoredObject {
+        let name = try name(ofChunk: chunk)
+        if let object = store.openObjects.get(name, of: self) { return object }
+        let object = try await StoredObject.open("\(path)/\(name.text)", on: store.device, expecting: description)
+        return try keep(object, name)
+    }
+
+    /// The object of a chunk, and its kept part.
+    public func openWithKept(chunk: Int, _ pool: BufferPool) async throws(CacheError) -> (object: StoredObject, kept: FileBytes) {
+        let name = try name(ofChunk: chunk)
+        if let object = store.openObjects.get(name, of: self) { return (object, try await object.read(object.index.keptRange, pool)) }
+        let (object, kept) = try await StoredObject.openWithKept(
+            "\(path)/\(name.text)", on: store.device, expecting: description, pool)
+        return (try keep(object, name), kept)
+    }
+
+    private func name(ofChunk chunk: Int) throws(CacheError) -> ObjectName {
         guard chunk < durable.chunks.count else {
             throw CacheError(.corrupt, "chunk \(chunk) of \(path)", seen: "no object", expected: "one for each sealed chunk")
         }
-        let name = durable.chunks[chunk]
-        if let object = store.openObjects.get(name, of: self) { return object }
-        let object = try await StoredObject.open("\(path)/\(name.text)", on: store.device, expecting: description)
+        return durable.chunks[chunk]
+    }
+
+    /// Checks that an object is the one that its name says, and keeps it at hand.
+    private func keep(_ object: StoredObject, _ name: ObjectName) throws(CacheError) -> StoredObject {
         try object.check(name)
         store.openObjects.put(object, name, of: self)
         return object

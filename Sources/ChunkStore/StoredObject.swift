@@ -23,14 +23,47 @@ public final class StoredObject {
     static func open(
         _ path: String, on device: any Device, expecting description: SessionDescription
     ) async throws(CacheError) -> StoredObject {
+        try await open(path, on: device, expecting: description) { AlignedBuffer(byteCount: $0) }.object
+    }
+
+    /// Opens an object and reads its kept part, which lies right behind the header: at once, where its length is guessed.
+    static func openWithKept(
+        _ path: String, on device: any Device, expecting description: SessionDescription, _ pool: BufferPool
+    ) async throws(CacheError) -> (object: StoredObject, kept: FileBytes) {
+        let (object, bytes) = try await open(path, on: device, expecting: description, share: keptShare(description)) {
+            pool.take(byteCount: $0)
+        }
+        let kept = object.index.keptRange
+        guard kept.upperBound <= bytes.range.upperBound else { return (object, try await object.read(kept, pool)) }
+        return (object, FileBytes(buffer: bytes.buffer, range: kept))
+    }
+
+    /// What part of a sealed chunk's rows is kept, summaries counted as two rows, and a little more.
+    private static func keptShare(_ description: SessionDescription) -> Double {
+        let policy = description.policy
+        let kept = (0..<description.geometry.layers).reduce(0) { $0 + policy.kept(inLayer: $1) + 2 }
+        return 1.03 * Double(kept) / Double(description.geometry.layers * (policy.lag + 2))
+    }
+
+    /// - Parameters:
+    ///   - share: the part of what follows the header that is read with it.
+    ///   - makeBuffer: memory of so many bytes or more.
+    /// - Returns: the object, and the bytes that were read, from the beginning of the file on.
+    private static func open(
+        _ path: String, on device: any Device, expecting description: SessionDescription, share: Double = 0,
+        _ makeBuffer: (Int) -> AlignedBuffer
+    ) async throws(CacheError) -> (object: StoredObject, bytes: FileBytes) {
         let (file, bytes) = try await reporting("reading an object") { () throws(DeviceError) in
             let file = try await device.open(path)
-            let count = min(ObjectIndex.headerByteCount(for: description.geometry), AlignedBuffer.roundedUp(max(1, file.size)))
-            let buffer = AlignedBuffer(byteCount: count)
+            let header = ObjectIndex.headerByteCount(for: description.geometry)
+            // Safe: a file has no more bytes than fit an Int, and a share of them is less.
+            let wanted = header + Int(share * Double(max(0, file.size - header)))
+            let count = AlignedBuffer.roundedUp(max(1, min(wanted, file.size)))
+            let buffer = makeBuffer(count)
             return (file, FileBytes(buffer: buffer, range: 0..<(try await file.read(at: 0, count: count, into: buffer, at: 0))))
         }
         let index = try ObjectIndex(parsing: bytes.all, fileSize: file.size, path: path, expecting: description)
-        return StoredObject(index: index, path: path, file: file, blockSize: device.blockSize)
+        return (StoredObject(index: index, path: path, file: file, blockSize: device.blockSize), bytes)
     }
 
     /// Throws `corrupt` if the header tells of another object than the name does.

@@ -135,8 +135,14 @@ extension SessionCache {
             }
         }
         let headers = try await concurrently(sealed + (hasWindow ? 1 : 0)) { number throws(CacheError) in
-            let object = number < sealed ? try await session.files.open(chunk: number) : try await session.files.openWindow()!
-            return try await self.loadKept(object, into: resident.slabs)
+            let (object, kept): (StoredObject, FileBytes)
+            if number < sealed {
+                (object, kept) = try await session.files.openWithKept(chunk: number, self.pool)
+            } else {
+                object = try await session.files.openWindow()!
+                kept = try await object.read(object.index.keptRange, self.pool)
+            }
+            return try await self.load(object, kept, into: resident.slabs)
         }
         await pages.value
         var parent = ObjectID.none
@@ -154,12 +160,11 @@ extension SessionCache {
         await place(window, in: resident, tokens: 0..<window.tokenCount)
     }
 
-    /// Reads the kept part of an object into its rows.
-    private func loadKept(_ object: StoredObject, into slabs: Slabs) async throws(CacheError) -> ObjectHeader {
-        let bytes = try await object.read(object.index.keptRange, pool)
-        metrics.bytesRead += bytes.range.count
+    /// Decodes the kept part of an object into its rows.
+    private func load(_ object: StoredObject, _ kept: FileBytes, into slabs: Slabs) async throws(CacheError) -> ObjectHeader {
+        metrics.bytesRead += kept.range.count
         let scratch = scratch
-        try await run { () throws(CacheError) in try slabs.fill(from: object.index, kept: bytes, scratch) }
+        try await run { () throws(CacheError) in try slabs.fill(from: object.index, kept: kept, scratch) }
         return object.header
     }
 
