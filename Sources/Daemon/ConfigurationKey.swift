@@ -70,7 +70,7 @@ struct ConfigurationKey: Sendable {
             "Disk over the sessions of one user."),
         .init(
             "staging", \.staging, .size, default: .text("512MiB"), isLive: true,
-            "Sealed chunks that may wait in memory for the disk; beyond it writers wait."),
+            "Sealed chunks that may wait in memory for the disk, and as much again for prompts on their way in; beyond it writers wait."),
         .init(
             "workers", \.workers, .count(1...1_024), default: .cores,
             "Threads that score and code chunks."),

@@ -7,7 +7,8 @@ public struct CacheSettings: Sendable, Hashable {
     /// Bytes of files; nil for no limit of its own.
     public var diskBudget: Int?
     public var diskBudgetPerUser: Int?
-    /// Bytes of sealed chunks that may wait for the disk; beyond it writers wait. One chunk is always let in.
+    /// Bytes of sealed chunks that may wait for the disk, and of those that may be on their way in by inlets; beyond it writers
+    /// wait. One chunk is always let in.
     public var staging: Int
     /// A session that nobody holds open for so long is suspended; nil to suspend only under pressure.
     public var idleSuspendMilliseconds: UInt64?
