@@ -71,6 +71,13 @@ public struct ObjectIndex: Sendable {
     public func keptCount(layer: Int) -> Int { header.keptCount(layer: layer) }
     public func evictedCount(layer: Int) -> Int { header.evictedCount(layer: layer) }
 
+    /// The most bytes that both parts of one layer of `header`'s object can take.
+    static func byteBoundOfLayer(for header: ObjectHeader) -> Int {
+        let geometry = header.geometry
+        let mapAndSummaries = geometry.heads * (KeptMap.byteCount(tokens: header.tokenCount) + 2 * geometry.keyBytes)
+        return mapAndSummaries + header.tokenCount * geometry.layerTokenBytes
+    }
+
     func range(of block: Int) -> Range<Int> {
         let start = Int(offsets[block])
         return start..<start + Int(entries[block].storedBytes)

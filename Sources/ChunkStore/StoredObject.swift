@@ -80,20 +80,39 @@ public final class StoredObject {
         }
     }
 
-    /// Reads bytes `range` of the file, and says where in the buffer they begin.
+    /// Bytes that are read for `range`: whole blocks.
+    public nonisolated func bytesToRead(_ range: Range<Int>) -> Int { blocks(of: range).count }
+
+    /// The most bytes that are read for both parts of a layer, in whole blocks.
+    public nonisolated var byteBoundOfLayer: Int {
+        // Each part may begin and end in the middle of a block.
+        bytesToRead(0..<ObjectIndex.byteBoundOfLayer(for: header)) + 3 * blockSize
+    }
+
+    private nonisolated func blocks(of range: Range<Int>) -> Range<Int> {
+        range.lowerBound / blockSize * blockSize..<(range.upperBound + blockSize - 1) / blockSize * blockSize
+    }
+
+    /// Reads bytes `range` of the file into new memory.
     /// - Parameter pool: where the memory comes from.
     public func read(_ range: Range<Int>, _ pool: BufferPool) async throws(CacheError) -> FileBytes {
-        let first = range.lowerBound / blockSize * blockSize
-        let last = (range.upperBound + blockSize - 1) / blockSize * blockSize
-        let buffer = pool.take(byteCount: max(blockSize, last - first))
-        guard !range.isEmpty else { return FileBytes(buffer: buffer, range: 0..<0) }
+        try await read(range, into: pool.take(byteCount: max(blockSize, bytesToRead(range))), at: 0)
+    }
+
+    /// Reads bytes `range` of the file, and says where in the buffer they begin.
+    /// - Parameter offset: where in `buffer` to put the `bytesToRead(range)` bytes, a multiple of the block size.
+    public func read(_ range: Range<Int>, into buffer: AlignedBuffer, at offset: Int) async throws(CacheError) -> FileBytes {
+        guard !range.isEmpty else { return FileBytes(buffer: buffer, range: offset..<offset) }
+        let blocks = blocks(of: range)
         let read = try await reporting("reading an object") { () throws(DeviceError) in
-            try await file.read(at: first, count: last - first, into: buffer, at: 0)
+            try await file.read(at: blocks.lowerBound, count: blocks.count, into: buffer, at: offset)
         }
-        guard first + read >= range.upperBound else {
-            throw CacheError(.corrupt, "the length of \(path)", seen: "\(first + read) bytes", expected: "\(range.upperBound) or more")
+        let end = blocks.lowerBound + read
+        guard end >= range.upperBound else {
+            throw CacheError(.corrupt, "the length of \(path)", seen: "\(end) bytes", expected: "\(range.upperBound) or more")
         }
-        return FileBytes(buffer: buffer, range: range.lowerBound - first..<range.upperBound - first)
+        let first = offset + range.lowerBound - blocks.lowerBound
+        return FileBytes(buffer: buffer, range: first..<first + range.count)
     }
 }
 

@@ -10,18 +10,22 @@ public struct CacheSettings: Sendable, Hashable {
     /// Bytes of sealed chunks that may wait for the disk, and of those that may be on their way in by inlets; beyond it writers
     /// wait. One chunk is always let in.
     public var staging: Int
+    /// Bytes that a full view reads at a time, and ahead for the next view of a connection that goes through the layers. What is read
+    /// ahead counts in the memory budget. One chunk of a layer is always read.
+    public var readAhead: Int
     /// A session that nobody holds open for so long is suspended; nil to suspend only under pressure.
     public var idleSuspendMilliseconds: UInt64?
 
     public init(
         memoryBudget: Int, memoryBudgetPerUser: Int? = nil, diskBudget: Int? = nil, diskBudgetPerUser: Int? = nil,
-        staging: Int = 512 << 20, idleSuspendMilliseconds: UInt64? = nil
+        staging: Int = 512 << 20, readAhead: Int = 32 << 20, idleSuspendMilliseconds: UInt64? = nil
     ) {
         self.memoryBudget = memoryBudget
         self.memoryBudgetPerUser = memoryBudgetPerUser
         self.diskBudget = diskBudget
         self.diskBudgetPerUser = diskBudgetPerUser
         self.staging = staging
+        self.readAhead = readAhead
         self.idleSuspendMilliseconds = idleSuspendMilliseconds
     }
 }

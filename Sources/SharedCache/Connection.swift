@@ -11,6 +11,8 @@ public final class Connection {
     /// The file of the last full view that may be overwritten; taken out while it is being filled.
     var lastFull: SharedMemory?
     let inletOwner = InletOwner()
+    /// What the next full view is likely to want; taken out while one is made.
+    var readAhead: ReadAhead?
     /// Set once, when the socket is gone; nothing is given to it afterwards.
     private(set) var isClosed = false
 
@@ -31,6 +33,11 @@ public final class Connection {
         repeat { lastHandle &+= 1 } while handles[lastHandle] != nil
         handles[lastHandle] = handle
         return lastHandle
+    }
+
+    func takeReadAhead() -> ReadAhead? {
+        defer { readAhead = nil }
+        return readAhead
     }
 
     func remove(_ number: UInt32) -> Handle? { handles.removeValue(forKey: number) }

@@ -34,9 +34,7 @@ extension SessionCache {
             await copyWindow(of: resident, tokens: tokens, layer: layer, to: file, layout)
         }
         do throws(CacheError) {
-            _ = try await concurrently(sources.count) { chunk throws(CacheError) in
-                try await self.copy(sources[chunk], layer: layer, to: file, layout)
-            }
+            try await rehydrate(sources, layer: layer, to: file, layout, ahead: again ? connection : nil, session)
         } catch {
             transitBytes -= file.byteCount
             throw error
@@ -103,19 +101,82 @@ extension SessionCache {
         file.copy(slabs.layout.ids(tokens: 0..<tokens), of: slabs.slab, to: layout.idsOffset)
     }
 
-    private func copy(_ source: Source, layer: Int, to file: SharedMemory, _ layout: FullLayout) async throws(CacheError) {
-        switch source {
-        case .staged(let chunk):
-            await compute.run(.seal) { layout.fill(file, layer: layer, from: chunk.raw) }
-        case .object(let object):
-            let kept = try await object.read(object.index.keptRange(layer: layer), pool)
-            let evicted = try await object.read(object.index.evictedRange(layer: layer), pool)
-            metrics.bytesRead += kept.range.count + evicted.range.count
-            let scratch = scratch
-            try await run { () throws(CacheError) in
-                try layout.fill(file, layer: layer, from: object.index, kept: kept, evicted: evicted, scratch)
+    /// - Parameter connection: whose next view is likely to be of the next layer; nil if none is.
+    private func rehydrate(
+        _ sources: [Source], layer: Int, to file: SharedMemory, _ layout: FullLayout, ahead connection: Connection?,
+        _ session: Session
+    ) async throws(CacheError) {
+        var objects: [StoredObject] = []
+        var staged: [StagedChunk] = []
+        for source in sources {
+            switch source {
+            case .object(let object): objects.append(object)
+            case .staged(let chunk): staged.append(chunk)
             }
         }
+        if !staged.isEmpty {
+            let chunks = staged
+            _ = await inPieces(of: chunks.count) { for number in $0 { layout.fill(file, layer: layer, from: chunks[number].raw) } }
+        }
+        guard !objects.isEmpty else { return }
+        let ahead = await reader(of: objects, layer: layer, for: connection, session)
+        do throws(CacheError) {
+            try await decode(objects, layer: layer, to: file, layout, from: ahead)
+        } catch {
+            await letGo(of: ahead)
+            throw error
+        }
+        guard let connection, ahead.endView(), !connection.isClosed else { return await letGo(of: ahead) }
+        let last = connection.takeReadAhead()
+        connection.readAhead = ahead
+        await letGo(of: last)
+    }
+
+    private func decode(
+        _ objects: [StoredObject], layer: Int, to file: SharedMemory, _ layout: FullLayout, from ahead: ReadAhead
+    ) async throws(CacheError) {
+        ahead.beginView(objects)
+        let scratch = scratch
+        _ = try await concurrently(objects.count) { number throws(CacheError) in
+            defer { ahead.letGo(number) }
+            let (index, item) = (objects[number].index, try await ahead.item(number))
+            try await self.run { () throws(CacheError) in
+                try layout.fill(file, layer: layer, from: index, kept: item.kept, evicted: item.evicted, scratch)
+            }
+        }
+    }
+
+    // MARK: Reading ahead
+
+    /// Bytes that a view reads at a time where nothing is read for later: what 16 reads of the usual sizes take.
+    private static let viewBytes = 8 << 20
+
+    /// What the connection's last view has read ahead, if this view continues it, or else a new one. It reads for later views as well
+    /// where the budget has room for that as it is: nobody is suspended for what may not be wanted.
+    private func reader(
+        of objects: [StoredObject], layer: Int, for connection: Connection?, _ session: Session
+    ) async -> ReadAhead {
+        let count: @CacheLoop (Int) -> Void = { self.metrics.bytesRead += $0 }
+        if let connection {
+            let last = connection.takeReadAhead()
+            if let last, last.isFor(objects, layer: layer) { return last }
+            await letGo(of: last)
+            let ahead = ReadAhead(objects, layers: layer..<session.geometry.layers, byteLimit: settings.readAhead, pool, onRead: count)
+            if chargedMemory() + ahead.byteCount <= settings.memoryBudget {
+                ahead.charged = ahead.byteCount
+                transitBytes += ahead.charged
+                return ahead
+            }
+        }
+        return ReadAhead(
+            objects, layers: layer..<layer + 1, byteLimit: min(Self.viewBytes, settings.readAhead), pool, onRead: count)
+    }
+
+    /// Gives back what was read ahead, once the disk is done with it.
+    func letGo(of ahead: ReadAhead?) async {
+        guard let ahead else { return }
+        await ahead.end()
+        transitBytes -= ahead.charged
     }
 }
 

@@ -132,6 +132,7 @@ public final class SessionCache {
         for handle in connection.close() { await end(handle, of: connection) }
         keepForAgain(nil, of: connection)
         inlets.removeAll(of: connection.inletOwner)
+        await letGo(of: connection.takeReadAhead())
     }
 
     // MARK: Requests

@@ -66,6 +66,7 @@ struct Plan: Sendable {
 
     private mutating func setBudgets(_ numbers: inout SeededNumbers) {
         if numbers.once(in: 3) { settings.staging = 1 }
+        settings.readAhead = numbers.pick([1, 40_000, 100_000, settings.readAhead])
         if numbers.once(in: 3) {
             isMemoryTight = true
             settings.memoryBudget = numbers.number(in: 1...3) * descriptions.map(Self.mostBytes).max()!

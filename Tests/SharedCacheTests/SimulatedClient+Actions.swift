@@ -12,7 +12,7 @@ extension SimulatedClient {
             return await actByName()
         }
         if session.isWriter, world.numbers.once(in: 2) { return await append(session) }
-        switch world.numbers.number(in: 0...15) {
+        switch world.numbers.number(in: 0...16) {
         case 0...3: await look(session)
         case 4...5: await checkFull(session, layer: world.numbers.number(in: 0...session.model.geometry.layers - 1))
         case 6: beside { await self.checkFull(session, layer: 0, isBeside: true) }
@@ -23,6 +23,7 @@ extension SimulatedClient {
         case 11...12: if session.isWriter { await recall(session) }
         case 13: if session.isWriter { await release(session) }
         case 14: await ask(badly: session)
+        case 15: await readThrough(session, isInterrupted: true)
         default: await actByName()
         }
     }
@@ -80,11 +81,22 @@ extension SimulatedClient {
         if let wrong, !isOver { world.fail(wrong) }
     }
 
-    func checkFull(_ session: HeldSession, layer: Int, isBeside: Bool = false) async {
+    /// One layer after the other, as an engine brings a session back.
+    /// - Parameter isInterrupted: others may do something between, and this client as well.
+    func readThrough(_ session: HeldSession, isInterrupted: Bool = false) async {
+        let again = world.numbers.number(in: 0...3) > 0
+        for layer in 0..<session.model.geometry.layers where !session.isInvalid && !isOver {
+            if isInterrupted, world.numbers.once(in: 3) { await world.turn(of: process.life, delay: world.numbers.number(in: 0...20)) }
+            if isInterrupted, session.isWriter, world.numbers.once(in: 8) { await append(session) }
+            await checkFull(session, layer: layer, again: again)
+        }
+    }
+
+    func checkFull(_ session: HeldSession, layer: Int, again: Bool? = nil, isBeside: Bool = false) async {
         let model = session.model
         let (least, versions) = (model.tokens.count, model.past.count)
         let (answer, error) = await attempt(
-            .full(handle: session.handle, layer: layer, again: world.numbers.once(in: 2)),
+            .full(handle: session.handle, layer: layer, again: again ?? world.numbers.once(in: 2)),
             allowing: using(session, isBeside: isBeside))
         note(session, error)
         guard let answer, case .full(let full) = answer.reply else { return }

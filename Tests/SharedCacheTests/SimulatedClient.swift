@@ -155,14 +155,14 @@ final class SimulatedClient {
 
     func checkRecovered(_ model: SessionModel) async {
         guard let session = await open(model, write: false) else { return }
-        for layer in 0..<model.geometry.layers { await checkFull(session, layer: layer) }
+        await readThrough(session)
         await leave()
     }
 
     func checkWhole(_ model: SessionModel) async {
         guard let session = await open(model, write: world.numbers.once(in: 2)) else { return }
         if let wrong = await session.checkView(pause: {}) { world.fail(wrong) }
-        for layer in 0..<model.geometry.layers { await checkFull(session, layer: layer) }
+        await readThrough(session)
         await leave()
     }
 }

@@ -1,7 +1,5 @@
 import CacheLoop
 import Glibc
-import LinuxKit
-import LoopTesting
 import SharedCache
 import Testing
 
@@ -35,7 +33,7 @@ struct SimulationTests {
         var faults = Faults()
         if ofFiles { faults.forgottenFileSyncs = 300 } else { faults.forgottenDirectorySyncs = 300 }
         let broken = faults
-        let caught = await onThread {
+        let caught = await World.onThread {
             (1...40).contains { Self.simulate(.crashes, seed: UInt64($0), forgetting: broken).failure != nil }
         }
         #expect(caught, "the oracle sees nothing wrong with a disk that loses synced bytes")
@@ -49,7 +47,7 @@ struct SimulationTests {
     }
 
     private func run(_ weather: Plan.Weather, seeds: Int, name: String = #function) async -> Totals {
-        let (totals, failure) = await onThread { () -> (Totals, String?) in
+        let (totals, failure) = await World.onThread { () -> (Totals, String?) in
             var totals = Totals()
             for seed in Seeds.chosen(seeds) {
                 LastWords.set("LAGKV_SEED=\(seed) SWIFT_DETERMINISTIC_HASHING=1 swift test --filter SimulationTests/\(name)\n")
@@ -82,15 +80,6 @@ struct SimulationTests {
                 slabsReused: simulation.process.cache.metrics.slabsReused)
         }
     }
-
-    /// Runs `body` on a thread of its own, so that nothing of the simulation meets Swift's own threads.
-    private func onThread<Value: Sendable>(_ body: @escaping @Sendable () -> Value) async -> Value {
-        await LoopTurns.withTurn {
-            await withCheckedContinuation { continuation in
-                Thread.start { continuation.resume(returning: body()) }
-            }
-        }
-    }
 }
 
 /// Which seeds to run.
@@ -104,12 +93,4 @@ enum Seeds {
     }
 
     private static func number(_ name: String) -> UInt64? { getenv(name).flatMap { UInt64(String(cString: $0)) } }
-}
-
-/// A detached thread.
-private enum Thread {
-    static func start(_ body: @escaping @Sendable () -> Void) {
-        // Nobody joins it: it ends with its body, whose end is waited for otherwise.
-        _ = KernelThread(name: "simulation", body)
-    }
 }

@@ -1,4 +1,6 @@
 import CacheLoop
+import LinuxKit
+import LoopTesting
 import Synchronization
 
 /// Everything that can happen in a simulated run, and the one place that decides what happens next.
@@ -125,6 +127,18 @@ extension World {
                 failure = world.failure
                 guard value == nil, failure == nil else { return }
                 world.step()
+            }
+        }
+    }
+}
+
+extension World {
+    /// Runs `body` on a thread of its own, so that nothing of the simulation meets Swift's own threads.
+    nonisolated static func onThread<Value: Sendable>(_ body: @escaping @Sendable () -> Value) async -> Value {
+        await LoopTurns.withTurn {
+            await withCheckedContinuation { continuation in
+                // Nobody joins it: it ends with its body, whose end is waited for otherwise.
+                _ = KernelThread(name: "simulation") { continuation.resume(returning: body()) }
             }
         }
     }
