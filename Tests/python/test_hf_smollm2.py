@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import smollm2
+import torch
 from lagkv.eval import speed
 
 pytestmark = pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated")
@@ -12,7 +13,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated"
 @pytest.fixture(scope="module")
 def parts():
     tokenizer, model = smollm2.load()
-    return model, tokenizer
+    # Steadier than two where other programs run, and as fast for steps of one token.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield model, tokenizer
+    torch.set_num_threads(threads)
 
 
 def test_a_session_that_keeps_all_answers_as_transformers_own_cache_bit_for_bit(client, parts):
