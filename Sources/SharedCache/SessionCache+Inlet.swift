@@ -12,12 +12,12 @@ extension SessionCache {
         let handle = try await enterWriting(number, of: connection)
         let (session, resident) = (handle.session, handle.resident)
         defer { session.gate.leave() }
-        let delivery = try await delivery(of: resident, after: after)
-        guard wanted > delivery.until, wanted <= session.description.capacity else {
+        guard wanted > after, wanted <= session.description.capacity else {
             throw CacheError(
-                wanted > delivery.until ? .beyondCapacity : .badTokenCount, "the length that inlets are wanted for", seen: "\(wanted)",
-                expected: "\(delivery.until + 1) to \(session.description.capacity)")
+                wanted > after ? .beyondCapacity : .badTokenCount, "the length that inlets are wanted for", seen: "\(wanted)",
+                expected: "above \(after), at most \(session.description.capacity)")
         }
+        let delivery = try await delivery(of: resident, after: after)
 
         let next = delivery.firstChunk + delivery.chunks.count
         var spans = [TokenSpan(chunk: next, policy: session.policy)]

@@ -88,6 +88,8 @@ extension SimulatedClient {
         for layer in 0..<session.model.geometry.layers where !session.isInvalid && !isOver {
             if isInterrupted, world.numbers.once(in: 3) { await world.turn(of: process.life, delay: world.numbers.number(in: 0...20)) }
             if isInterrupted, session.isWriter, world.numbers.once(in: 8) { await append(session) }
+            // Appending is when clients die.
+            guard held.contains(where: { $0 === session }), !isOver else { return }
             await checkFull(session, layer: layer, again: again)
         }
     }
