@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated"
 @pytest.fixture(scope="module")
 def parts():
     tokenizer, model = smollm2.load()
-    # Steadier than two where other programs run, and as fast for steps of one token.
+    # Two wait for each other where other programs run.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield model, tokenizer
