@@ -26,7 +26,10 @@ extension SessionCache {
         gauge("writers", sessions.values.count { $0.writer != nil }, "Sessions that a connection holds open for writing.")
         metric(
             "tier_bytes", "gauge", unit: "bytes", "Bytes in use, by tier.",
-            [("{tier=\"memory\"}", chargedMemory()), ("{tier=\"staging\"}", stagedBytes), ("{tier=\"disk\"}", store.usedBytes)])
+            [
+                ("{tier=\"memory\"}", chargedMemory()), ("{tier=\"inlets\"}", deliveryBytes), ("{tier=\"staging\"}", stagedBytes),
+                ("{tier=\"disk\"}", store.usedBytes),
+            ])
         gauge("allocated_bytes", allocatedMemory(), "Bytes of slabs as the kernel counts them.")
         gauge("spare_bytes", spares.bytes, "Bytes of slabs that no session uses now, kept for the next.")
         metric(

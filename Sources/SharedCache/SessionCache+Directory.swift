@@ -95,6 +95,7 @@ extension SessionCache {
             StatusEntry("disk_bytes", "\(store.usedBytes)"),
             StatusEntry("disk_budget_bytes", settings.diskBudget.map { "\($0)" } ?? "unlimited"),
             StatusEntry("staged_bytes", "\(stagedBytes)"),
+            StatusEntry("delivery_bytes", "\(deliveryBytes)"),
             StatusEntry("staging_bytes", "\(settings.staging)"),
             StatusEntry("sessions_with_a_fault", "\(sessions.values.count { $0.fault != nil })"),
         ]

@@ -91,5 +91,26 @@ struct KernelFigures {
         }
         report.add(
             Figure(name: "decode, one thread, of KV, \(shape)", value: bytes / 1e9 / decoding, unit: "GB/s", aim: Figure.atLeast(3)))
+        report.add(
+            Figure(
+                name: "decode, a thread a core, of KV, \(shape)", value: decodingEverywhere(object, bytes, scratch), unit: "GB/s"))
+    }
+
+    /// GB/s of KV when every core decodes: with the disk's own speed the limit of a full view.
+    private func decodingEverywhere(_ object: EncodedObject, _ bytes: Double, _ scratch: CodecScratch) -> Double {
+        let (rounds, cores) = (20, Kernel.coreCount)
+        let targets = (0..<cores).map { _ in AlignedBuffer(byteCount: RawChunk.byteCount(geometry: object.header.geometry, tokenCount: object.header.tokenCount)) }
+        let seconds = Stopwatch.best(of: 3) {
+            let threads = targets.enumerated().map { index, target in
+                KernelThread(name: "decode-\(index)") {
+                    let stored = object.buffer
+                    for _ in 0..<rounds {
+                        consume(try! object.index.decodeChunk(stored.bytes(0..<object.byteCount), into: target, scratch: scratch))
+                    }
+                }
+            }
+            for thread in threads { thread.join() }
+        }
+        return bytes * Double(rounds * cores) / 1e9 / seconds
     }
 }
