@@ -41,6 +41,29 @@ struct SessionTests {
         }
     }
 
+    @Test("many tokens at once, which go by inlets, make the session that few at a time make", arguments: [0.1, 1.0])
+    func inlets(keepRatio: Double) throws {
+        let description = try describe(
+            layers: 3, keyDim: 64, valueDim: 32, sink: 5, keepRatio: keepRatio, uncompressed: [1], capacity: 5_000)
+        let session = try client.create(SessionName("many"), description)
+        let other = try client.create(SessionName("few"), description)
+        var count = 0
+        // A megabyte is 911 tokens of these.
+        for step in [3, 1_000, 1, 2_000, 12, 1_500] {
+            let tokens = Tokens(geometry: description.geometry, seed: 5, count: count + step)
+            try session.append(tokens, count..<count + step)
+            for begin in stride(from: count, to: count + step, by: 300) {
+                try other.append(tokens, begin..<min(begin + 300, count + step))
+            }
+            count += step
+            try SessionChecks(tokens: tokens).check(session, "after \(count) tokens")
+            for layer in 0..<description.geometry.layers {
+                #expect(try session.copyView(layer: layer).positions == other.copyView(layer: layer).positions)
+            }
+        }
+        #expect(try client.metrics().contains("lagkvd_errors_total") == false, "nothing was refused on the way")
+    }
+
     @Test("a suspended session comes back on another connection, and after a stop and a kill of the daemon")
     func resume() throws {
         let description = try describe()

@@ -148,7 +148,7 @@ def test_noise_is_refused(daemon: Daemon) -> None:
         stranger.socket.close()
 
 
-@pytest.mark.parametrize("verb", [0, 20, 99, 0xFFFF])
+@pytest.mark.parametrize("verb", [0, 22, 99, 0xFFFF])
 def test_an_unknown_verb_is_named_and_the_connection_goes_on(stranger: Stranger, verb: int) -> None:
     assert stranger.refused(verb, b"") == "unknownVerb"
     assert stranger.refused(verb, b"whatever it means") == "unknownVerb"
@@ -244,6 +244,41 @@ def test_counts_that_cannot_be_are_refused_and_change_nothing(client: lagkv.Clie
             bystander.truncate(max(tokens, 101))
     with pytest.raises(lagkv.LimitExceeded):
         bystander._connection.ask(lagkv.wire.Verb.FULL, bystander._handled() + struct.pack("<I?", 2, False), lambda fields: None)
+    after = bystander.show()
+    assert (after.tokens, after.sealed_chunks) == (before.tokens, before.sealed_chunks)
+
+
+def test_inlets_that_make_no_sense_are_refused_and_cost_nothing(daemon: Daemon, bystander: lagkv.Session) -> None:
+    inlet, deliver, commit = lagkv.wire.Verb.INLET, lagkv.wire.Verb.DELIVER, lagkv.wire.Verb.COMMIT
+    before = bystander.show()
+
+    def refused(verb: lagkv.wire.Verb, body: bytes, handle: bytes | None = None) -> str:
+        with pytest.raises(lagkv.LagKVError) as caught:
+            bystander._connection.exchange(verb, (handle or bystander._handled()) + body, descriptors=0)
+        return caught.value.name
+
+    t, capacity = bystander.tokens, bystander.description.capacity
+    for after, wanted, name in (
+        (t + 1, t + 2, "badTokenCount"), (t - 1, t + 2, "badTokenCount"), (t, t, "badTokenCount"), (t, 0, "badTokenCount"),
+        (t, capacity + 1, "beyondCapacity"), (1 << 63, 1, "limitExceeded"), (t, (1 << 64) - 1, "limitExceeded"),
+    ):  # fmt: skip
+        assert refused(inlet, struct.pack("<QQ", after, wanted)) == name, (after, wanted)
+    assert refused(deliver, struct.pack("<QI", t, 1)) == "badTokenCount"
+    assert refused(commit, struct.pack("<QI", t + 1, 1)) == "badTokenCount"
+    with lagkv.connect(daemon.socket) as other:
+        reader = other.open(bystander.name)
+        with pytest.raises(lagkv.LagKVError) as caught:
+            reader._connection.exchange(inlet, reader._handled() + struct.pack("<QQ", t, t + 1), descriptors=1)
+        assert caught.value.name == "notWriter"
+
+    _, (descriptor,) = bystander._connection.exchange(inlet, bystander._handled() + struct.pack("<QQ", t, t + 1), descriptors=1)
+    os.close(descriptor)
+    assert refused(deliver, struct.pack("<QI", capacity + 1, 1)) == "badTokenCount"
+    assert refused(deliver, struct.pack("<QI", t + 1, 257)) == "limitExceeded"
+    assert refused(commit, struct.pack("<QI", capacity + 1, 1)) == "badTokenCount"
+    # What was granted and never committed is forgotten.
+    bystander.truncate(t)
+    assert refused(commit, struct.pack("<QI", t + 1, 1)) == "badTokenCount"
     after = bystander.show()
     assert (after.tokens, after.sealed_chunks) == (before.tokens, before.sealed_chunks)
 

@@ -213,7 +213,13 @@ def seeds() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("seed", seeds())
-def test_any_sequence_of_verbs_shows_what_the_oracle_shows(daemon: Daemon, seed: int) -> None:
+def test_any_sequence_of_verbs_shows_what_the_oracle_shows(
+    daemon: Daemon, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if seed % 2:
+        # However few tokens complete a chunk, they go by inlets, and the daemon is told of every layer.
+        monkeypatch.setattr(lagkv.inlet, "_LEAST", 0)
+        monkeypatch.setattr(lagkv.inlet, "_LAYERS", 1)
     walk = Walk(daemon, seed)
     try:
         walk.run(OPERATIONS // SEEDS)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import array
+import mmap
 import os
 import socket
 import stat
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -53,6 +55,8 @@ class Connection:
     def __init__(self, path: str | os.PathLike[str] | None = None, timeout: float | None = None) -> None:
         self._lock = threading.Lock()
         self._last = 0
+        #: Inlets by number, mapped, those used last at the end.
+        self.inlets: OrderedDict[int, mmap.mmap] = OrderedDict()
         self._socket: socket.socket | None = None
         self.path = ""
         failures = []

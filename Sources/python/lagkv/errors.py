@@ -136,6 +136,7 @@ CODES: dict[int, tuple[str, type[LagKVError]]] = {
     25: ("shuttingDown", ConnectionLost),
     26: ("outOfResources", OutOfResources),
     27: ("interrupted", ConnectionLost),
+    28: ("noInlet", BudgetExceeded),
 }
 
 _NUMBERS = {name: code for code, (name, _) in CODES.items()}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import elements, errors
+from . import elements, errors, inlet
 from .connection import Connection
 from .shared import ORDERED, Arrangement, ControlFile, SlabFile, arrayed, mapped
 from .view import View
@@ -20,7 +20,7 @@ from .wire import Attachment, Description, Fields, Full, SessionRow, Standing, V
 if TYPE_CHECKING:
     from .client import Client
 
-_DURABLE = 2
+_DELIVERED, _DURABLE = 1, 2
 
 
 class Session:
@@ -167,8 +167,9 @@ class Session:
     def append(self, k: ArrayLike, v: ArrayLike, ids: ArrayLike | None = None) -> None:
         """Append any number of tokens, 0 included.
 
-        Each byte is copied once, into shared memory. What the daemon grants room for at a time is committed as one piece,
-        so if a later piece is refused (a full budget, say), the earlier ones are kept: ``tokens`` tells.
+        Each byte is copied once, into shared memory: few tokens into the window, many into inlets, which the daemon scores
+        while the next layers are copied. What there is room for at a time is committed as one piece, so if a later piece is
+        refused (a full budget, say), the earlier ones are kept: ``tokens`` tells.
 
         Args:
             k: [layers, kv_heads, tokens, key_dim] of the session's dtype, or its bits as unsigned integers; any strides.
@@ -188,13 +189,16 @@ class Session:
         self._need_lease()
         if self._tokens + count > d.capacity:
             errors.refuse("beyondCapacity", "tokens of the session", self._tokens + count, f"at most {d.capacity}")
-        done = 0
-        while done < count:
-            step = min(count - done, self._room())
-            piece = slice(done, done + step)
-            self._write(keys[:, :, piece], values[:, :, piece], None if tokens is None else tokens[piece])
-            done += step
-            self.commit(self._tokens + step)
+        while count:
+            done = inlet.deliver(self._connection, self._handle, d, self._tokens, keys, values, tokens)
+            if done:
+                self._change(Verb.COMMIT, u64(self._tokens + done) + u32(_DELIVERED))
+            else:
+                done = min(count, self._room())
+                self._write(keys[:, :, :done], values[:, :, :done], None if tokens is None else tokens[:done])
+                self.commit(self._tokens + done)
+            keys, values, count = keys[:, :, done:], values[:, :, done:], count - done
+            tokens = None if tokens is None else tokens[done:]
 
     def window(self, layer: int, tokens: int) -> tuple[np.ndarray, np.ndarray]:
         """Where the next ``tokens`` tokens of one layer go: writable keys [heads, tokens, key_dim] and values

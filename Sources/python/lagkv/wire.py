@@ -55,6 +55,8 @@ class Verb(IntEnum):
     LIST = 17
     STATUS = 18
     METRICS = 19
+    INLET = 20
+    DELIVER = 21
 
 
 # MARK: fields to bytes
@@ -356,6 +358,22 @@ class Attachment:
     @classmethod
     def read(cls, fields: Fields) -> Attachment:
         return cls(fields.u32(), fields.bool(), SessionRow.read(fields), SharedLayout.read(fields), fields.u64())
+
+
+@dataclass(frozen=True, slots=True)
+class InletGrant:
+    """An inlet: its number, its file's bytes, its first chunk, how many it holds, and which positions may be written."""
+
+    inlet: int
+    bytes: int
+    chunk: int
+    chunks: int
+    begin: int
+    until: int
+
+    @classmethod
+    def read(cls, fields: Fields) -> InletGrant:
+        return cls(fields.u32(), fields.u64(), fields.u64(), fields.u32(), fields.u64(), fields.u64())
 
 
 @dataclass(frozen=True, slots=True)
