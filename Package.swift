@@ -34,7 +34,7 @@ let package = Package(
         // Executables: a few lines each over a library.
         .executableTarget(name: "lagkvd", dependencies: ["Daemon", "LinuxKit", argumentParser, logging], swiftSettings: strict),
         .executableTarget(name: "lagkvctl", dependencies: ["AdminCommands"], swiftSettings: strict),
-        .executableTarget(name: "lagkv-bench", dependencies: ["LagKVClient", "LagKV", "ChunkStore", "CacheModel", "WireProtocol", "LinuxKit", "Safetensors", argumentParser], swiftSettings: strict),
+        .executableTarget(name: "lagkv-bench", dependencies: ["LagKVClient", "LagKV", "ChunkStore", "CacheModel", "WireProtocol", "LinuxKit", "Safetensors", argumentParser], exclude: ["Results"], swiftSettings: strict),
 
         // The two sides of the socket.
         .target(name: "AdminCommands", dependencies: ["LagKVClient", "WireProtocol", "ChunkStore", "LagKV", "CacheModel", "LinuxKit", "Safetensors", argumentParser, logging], swiftSettings: strict),

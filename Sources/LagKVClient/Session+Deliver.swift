@@ -38,9 +38,9 @@ struct AppendSource: ~Copyable, ~Escapable {
 extension Session {
     /// Bytes from which on inlets pay: below, their messages and the pages they touch cost more than a second copy.
     private static let leastDelivery = 1 << 20
-    /// Bytes of layers to fill before the daemon is told of them: what a cache between two cores holds, and so much that the
+    /// Bytes of layers to fill before the daemon is told of them: about what the cores' common cache holds, and so much that the
     /// message costs nothing.
-    private static let layersBytes = 8 << 20
+    private static let layersBytes = 16 << 20
 
     private typealias Inlet = (grant: InletGrant, file: MappedFile)
 

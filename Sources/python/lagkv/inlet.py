@@ -22,7 +22,7 @@ from .wire import Description, Fields, InletGrant, Verb, u32, u64
 #: Bytes from which on inlets pay: below, their messages and the pages they touch cost more than a second copy.
 _LEAST = 1 << 20
 #: Bytes of layers to fill before the daemon is told of them.
-_LAYERS = 8 << 20
+_LAYERS = 16 << 20
 #: Inlets of a connection to keep mapped.
 _KEPT = 64
 
