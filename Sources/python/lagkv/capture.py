@@ -40,15 +40,15 @@ def english_ids(tokenizer, tokens: int, text: str | pathlib.Path | None = None):
 def capture(model, ids, step: int = 512):
     """The KV cache of `ids` [1, tokens]: a list of (keys, values) by layer, each [heads, tokens, dim].
     Computed `step` tokens at a time. Raises ValueError for a model whose cache does not hold every token (sliding windows)."""
-    import torch
     import transformers
 
+    from .hf import forward
+
     cache = transformers.DynamicCache()
-    with torch.inference_mode():
-        for start in range(0, ids.shape[1], step):
-            model(ids[:, start : start + step], past_key_values=cache, use_cache=True, logits_to_keep=1)
-            if sys.stderr.isatty():
-                print(f"\r{min(start + step, ids.shape[1]):,} of {ids.shape[1]:,} tokens", end="", file=sys.stderr)
+    for start in range(0, ids.shape[1], step):
+        forward(model, ids[:, start : start + step], cache, logits_to_keep=1)
+        if sys.stderr.isatty():
+            print(f"\r{min(start + step, ids.shape[1]):,} of {ids.shape[1]:,} tokens", end="", file=sys.stderr)
     if sys.stderr.isatty():
         print(file=sys.stderr)
     layers = [(layer.keys[0].contiguous(), layer.values[0].contiguous()) for layer in cache.layers]

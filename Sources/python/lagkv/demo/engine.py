@@ -17,7 +17,7 @@ import transformers
 
 import lagkv
 from lagkv import capture, models
-from lagkv.hf import LagKVCache, ModelGeometry
+from lagkv.hf import LagKVCache, ModelGeometry, cache_argument, forward
 
 
 def compute(options: argparse.Namespace) -> None:
@@ -37,8 +37,7 @@ def compute(options: argparse.Namespace) -> None:
         for start in range(0, options.tokens, options.step):
             piece = ids[:, start : start + options.step]
             began = time.perf_counter()
-            with torch.inference_mode():
-                model(piece, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            forward(model, piece, cache, logits_to_keep=1)
             computed = time.perf_counter()
             keys, values = (
                 torch.stack([getattr(layer, part)[0, :, start:] for layer in cache.layers]).view(torch.uint16).numpy()
@@ -72,7 +71,7 @@ def resume(options: argparse.Namespace) -> None:
         text = model.generate(
             held,
             attention_mask=torch.ones_like(held),
-            past_key_values=cache,
+            **{cache_argument(type(model)): cache},
             max_new_tokens=options.more,
             do_sample=False,
             pad_token_id=0,

@@ -7,9 +7,9 @@ cache = lagkv.hf.LagKVCache.create(client, model, "chat-42", keep_ratio=0.125, r
 model.generate(**inputs, past_key_values=cache)
 """
 
-from .attention import forward
+from .attention import cache_argument, forward
 from .cache import LagKVCache
 from .geometry import ModelGeometry
 from .recall import Recall
 
-__all__ = ["LagKVCache", "ModelGeometry", "Recall", "forward"]
+__all__ = ["LagKVCache", "ModelGeometry", "Recall", "cache_argument", "forward"]

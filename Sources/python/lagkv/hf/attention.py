@@ -107,9 +107,10 @@ def _session_cache(named: dict):
 def forward(model, ids: torch.Tensor, cache, **options):
     """One forward call without gradients, whatever the installed transformers calls the cache's argument."""
     with torch.inference_mode():
-        return model(ids, **{_cache_argument(type(model)): cache}, use_cache=True, **options)
+        return model(ids, **{cache_argument(type(model)): cache}, use_cache=True, **options)
 
 
 @functools.cache
-def _cache_argument(model_class: type) -> str:
+def cache_argument(model_class: type) -> str:
+    """What the installed transformers calls the cache that a model's calls take."""
     return "cache" if "cache" in inspect.signature(model_class.forward).parameters else "past_key_values"
