@@ -25,6 +25,9 @@ public final class RawChunk: Sendable {
         self.buffer = buffer
     }
 
+    /// Bytes of the buffer that the tokens take.
+    public var byteCount: Int { Self.byteCount(geometry: geometry, tokenCount: tokenCount) }
+
     public static func byteCount(geometry: Geometry, tokenCount: Int) -> Int {
         tokenCount * (geometry.tokenBytes + MemoryLayout<UInt32>.size)
     }

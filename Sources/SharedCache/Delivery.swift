@@ -34,7 +34,7 @@ final class Delivery {
 
     func add(_ chunk: RawChunk) {
         chunks.append(chunk)
-        bytes += RawChunk.byteCount(geometry: chunk.geometry, tokenCount: chunk.tokenCount)
+        bytes += chunk.byteCount
     }
 
     /// Notes the work that chooses, for a length of `tokens`, in the layers up to `layers`.

@@ -54,9 +54,8 @@ extension SessionCache {
     /// Adds a chunk that lies in `memory`. What the window holds of it already is copied there.
     private func add(_ span: TokenSpan, in memory: MemorySlice, to delivery: Delivery, of resident: Resident) async {
         let chunk = RawChunk(geometry: resident.geometry, firstPosition: span.first, tokenCount: span.count, buffer: memory)
-        let bytes = delivery.bytes
         delivery.add(chunk)
-        deliveryBytes += delivery.bytes - bytes
+        deliveryBytes += chunk.byteCount
         if span.first < delivery.from { await copyRows(of: resident, tokens: span.first..<min(span.end, delivery.from), to: chunk) }
     }
 
@@ -138,7 +137,7 @@ extension SessionCache {
         resident.delivery = nil
         deliveryBytes -= delivery.bytes
         let sealed = delivery.chunks.prefix(resident.policy.sealedChunks(tokens: tokens) - delivery.firstChunk)
-        stagedBytes += sealed.reduce(0) { $0 + RawChunk.byteCount(geometry: session.geometry, tokenCount: $1.tokenCount) }
+        stagedBytes += sealed.reduce(0) { $0 + $1.byteCount }
 
         resident.slabs.beginChange()
         resident.tokens = tokens

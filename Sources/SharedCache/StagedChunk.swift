@@ -19,5 +19,5 @@ final class StagedChunk: Sendable {
     }
 
     /// Bytes of staging room that it takes.
-    var byteCount: Int { RawChunk.byteCount(geometry: raw.geometry, tokenCount: raw.tokenCount) }
+    var byteCount: Int { raw.byteCount }
 }
