@@ -5,8 +5,10 @@ internal import CacheModel
 enum Codec: UInt8 {
     /// As it is.
     case raw = 0
-    /// Each number rotated left by one bit, its bytes spread over planes, and the top plane compressed.
+    /// Each number rotated left by one bit, its bytes spread over planes, and the top plane in a zstd frame.
     case planes = 1
+    /// The same planes, the top one in tiers.
+    case tiers = 2
 }
 
 /// One block's entry in the index.
@@ -63,9 +65,8 @@ extension CodecContext {
             done += piece.byteCount / element
         }
         let lowBytes = count * (element - 1)
-        let frame = UnsafeMutableRawBufferPointer(rebasing: target[lowBytes..<target.count - 1])
-        guard let frameBytes = compress(top, into: frame) else { return nil }
-        return (lowBytes + frameBytes, .planes)
+        let room = UnsafeMutableRawBufferPointer(rebasing: target[lowBytes..<target.count - 1])
+        return encodeTiers(top, into: room).map { (lowBytes + $0, .tiers) } ?? compress(top, into: room).map { (lowBytes + $0, .planes) }
     }
 
     private func encodeRaw(
@@ -88,7 +89,8 @@ extension CodecContext {
             target.withUnsafeMutableBytes { target in
                 switch codec {
                 case .raw: decodeRaw(stored, pieces, target, rawBytes)
-                case .planes: decodePlanes(stored, element, pieces, target, rawBytes)
+                case .planes: decodePlanes(stored, decompress, element, pieces, target, rawBytes)
+                case .tiers: decodePlanes(stored, decodeTiers, element, pieces, target, rawBytes)
                 }
             }
         }
@@ -107,14 +109,14 @@ extension CodecContext {
     }
 
     private func decodePlanes(
-        _ stored: UnsafeRawBufferPointer, _ element: Int, _ pieces: [Piece], _ target: UnsafeMutableRawBufferPointer,
-        _ rawBytes: Int
+        _ stored: UnsafeRawBufferPointer, _ decodeTop: (UnsafeRawBufferPointer, UnsafeMutableBufferPointer<UInt8>) -> Bool,
+        _ element: Int, _ pieces: [Piece], _ target: UnsafeMutableRawBufferPointer, _ rawBytes: Int
     ) -> Bool {
         let count = rawBytes / element
         let lowBytes = count * (element - 1)
         guard stored.count > lowBytes else { return false }
         let top = topPlane(count: count)
-        guard decompress(UnsafeRawBufferPointer(rebasing: stored[lowBytes...]), into: top) else { return false }
+        guard decodeTop(UnsafeRawBufferPointer(rebasing: stored[lowBytes...]), top) else { return false }
         let low = stored.baseAddress!.assumingMemoryBound(to: UInt8.self)
         var done = 0
         for piece in pieces {

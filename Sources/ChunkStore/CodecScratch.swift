@@ -1,7 +1,8 @@
+internal import CLagKVKernels
 internal import CZstd
 internal import Synchronization
 
-/// What coding needs besides its input and output: zstd's contexts and a plane of work memory, kept for the next time.
+/// What coding needs besides its input and output: zstd's contexts and planes of work memory, kept for the next time.
 ///
 /// One scratch serves any number of threads: each takes a context out while it works on a layer and puts it back. It
 /// grows to as many contexts as ever worked at a time, each with the largest top plane that it has seen.
@@ -20,8 +21,8 @@ public final class CodecScratch: Sendable {
 final class CodecContext: @unchecked Sendable {
     private let compressor: OpaquePointer
     private let decompressor: OpaquePointer
-    /// The top plane of the block at work.
-    private var plane: UnsafeMutableBufferPointer<UInt8> = .allocate(capacity: 1 << 16)
+    /// The top plane of the block at work, then twice as much for the tiers below the first.
+    private var work: UnsafeMutableBufferPointer<UInt8> = .allocate(capacity: 1 << 17)
 
     init() {
         guard let compressor = ZSTD_createCCtx(), let decompressor = ZSTD_createDCtx() else { fatalError("no memory for zstd") }
@@ -42,7 +43,7 @@ final class CodecContext: @unchecked Sendable {
     deinit {
         ZSTD_freeCCtx(compressor)
         ZSTD_freeDCtx(decompressor)
-        plane.deallocate()
+        work.deallocate()
     }
 
     private func set(_ parameter: ZSTD_cParameter, _ value: Int32) {
@@ -51,11 +52,30 @@ final class CodecContext: @unchecked Sendable {
 
     /// Room for a top plane of `count` bytes; what is in it is undefined.
     func topPlane(count: Int) -> UnsafeMutableBufferPointer<UInt8> {
-        if plane.count < count {
-            plane.deallocate()
-            plane = .allocate(capacity: count)
+        let byteCount = 3 * lagkv_tiers_room(count)
+        if work.count < byteCount {
+            work.deallocate()
+            work = .allocate(capacity: byteCount)
         }
-        return UnsafeMutableBufferPointer(rebasing: plane[..<count])
+        return UnsafeMutableBufferPointer(rebasing: work[..<count])
+    }
+
+    /// Stores a plane that `topPlane` gave in tiers, if they halve it: the exponents of bfloat16 and float32. What has bits of the
+    /// mantissa or few values is better off in a frame.
+    /// - Returns: the stored length; the plane is lost then. Or nil, and it is as it was.
+    func encodeTiers(_ plane: UnsafeMutableBufferPointer<UInt8>, into stored: UnsafeMutableRawBufferPointer) -> Int? {
+        var plan = lagkv_tiers_t()
+        lagkv_tiers_plan(plane.baseAddress!, plane.count, &plan)
+        guard plan.stored_bytes <= plane.count / 2 else { return nil }
+        lagkv_tiers_encode(plane.baseAddress!, plane.count, &plan, stored.baseAddress!.assumingMemoryBound(to: UInt8.self))
+        return plan.stored_bytes
+    }
+
+    /// - Returns: whether `stored` is tiers of as many values as `plane`, which `topPlane` gave, has.
+    func decodeTiers(_ stored: UnsafeRawBufferPointer, into plane: UnsafeMutableBufferPointer<UInt8>) -> Bool {
+        let bytes = stored.baseAddress!.assumingMemoryBound(to: UInt8.self)
+        let below = work.baseAddress! + lagkv_tiers_room(plane.count)
+        return lagkv_tiers_decode(bytes, stored.count, plane.baseAddress!, plane.count, below) != 0
     }
 
     /// - Returns: the frame's length, or nil if it does not fit.

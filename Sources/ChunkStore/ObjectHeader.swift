@@ -60,7 +60,7 @@ public struct ObjectHeader: Sendable, Hashable {
 
 extension ObjectHeader {
     static let magic: UInt64 = 0x4A42_4F56_4B47_414C  // "LAGKVOBJ"
-    static let version: UInt32 = 1
+    static let version: UInt32 = 2
     /// Bytes before the index.
     static let byteCount = 512
 

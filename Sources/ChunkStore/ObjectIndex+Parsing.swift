@@ -49,12 +49,12 @@ extension ObjectIndex {
         for (block, raw) in rawLengths.enumerated() {
             let entry = try entry(bytes, at: ObjectHeader.byteCount + BlockEntry.byteCount * block, fault)
             let stored = Int(entry.storedBytes)
-            // The planes codec stores all planes but the top one as they are, and is used only where it saves something.
+            // Both others store all planes but the top one as they are, and are used only where they save something.
             let lowBytes = raw.bytes / header.geometry.element.byteCount * (header.geometry.element.byteCount - 1)
             let isPossible =
                 switch entry.codec {
                 case .raw: stored == raw.bytes
-                case .planes: raw.isRows && stored > lowBytes && stored < raw.bytes
+                case .planes, .tiers: raw.isRows && stored > lowBytes && stored < raw.bytes
                 }
             guard isPossible else {
                 throw fault.corrupt(
@@ -69,7 +69,7 @@ extension ObjectIndex {
     private static func entry(_ bytes: RawSpan, at offset: Int, _ fault: Fault) throws(CacheError) -> BlockEntry {
         let number = bytes.integer(at: offset + 8, as: UInt32.self)
         guard let codec = UInt8(exactly: number).flatMap(Codec.init(rawValue:)) else {
-            throw fault.corrupt("the codec of a block", seen: number, expected: "0 or 1")
+            throw fault.corrupt("the codec of a block", seen: number, expected: "0, 1 or 2")
         }
         return BlockEntry(storedBytes: bytes.integer(at: offset), checksum: bytes.integer(at: offset + 4), codec: codec)
     }

@@ -71,9 +71,10 @@ extension Specimen {
         let count = RawChunk.byteCount(geometry: geometry, tokenCount: header.tokenCount)
         let buffer = AlignedBuffer(byteCount: max(1, count))
         var bytes = buffer.mutableBytes(0..<count)
-        // Bytes of few values compress, any bytes do not: both codecs occur.
-        let mask: UInt8 = [0x07, 0x3F, 0xFF].randomElement(using: &generator)!
+        // Few values compress, two of them best in tiers, and any bytes do not: all codecs occur.
+        var mask: UInt8 = 0
         for offset in 0..<count {
+            if offset % 1_024 == 0 { mask = [0x01, 0x07, 0x3F, 0xFF].randomElement(using: &generator)! }
             bytes.storeBytes(of: UInt8.random(in: 0...255, using: &generator) & mask, toByteOffset: offset, as: UInt8.self)
         }
         self.description = description

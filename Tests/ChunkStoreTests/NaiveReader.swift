@@ -23,7 +23,7 @@ struct NaiveReader {
     init(_ file: [UInt8]) throws {
         self.file = file
         func number(_ offset: Int, _ size: Int) -> Int { (0..<size).reduce(0) { $0 | Int(file[offset + $1]) << (8 * $1) } }
-        guard Array(file[0..<8]) == Array("LAGKVOBJ".utf8), number(8, 4) == 1 else { throw Malformed(what: "magic or version") }
+        guard Array(file[0..<8]) == Array("LAGKVOBJ".utf8), number(8, 4) == 2 else { throw Malformed(what: "magic or version") }
         let headerBytes = number(16, 4)
         guard UInt32(number(12, 4)) == Self.crc(file[16..<headerBytes]) else { throw Malformed(what: "header checksum") }
         guard number(24, 8) == file.count else { throw Malformed(what: "file length") }
@@ -60,9 +60,8 @@ struct NaiveReader {
             return stored
         }
         let lowBytes = count * (size - 1)
-        let frame = [0x28, 0xB5, 0x2F, 0xFD] + stored[lowBytes...]
-        var top = [UInt8](repeating: 0, count: count)
-        guard ZSTD_decompress(&top, count, frame, frame.count) == count else { throw Malformed(what: "frame of block \(number)") }
+        let top = try (entry.codec == 1 ? frame : tiers)(Array(stored[lowBytes...]), count)
+        guard top.count == count else { throw Malformed(what: "top plane of block \(number)") }
         var rows: [UInt8] = []
         for index in 0..<count {
             var bytes = (0..<size - 1).map { stored[$0 * count + index] } + [top[index]]
@@ -72,6 +71,33 @@ struct NaiveReader {
             rows += bytes
         }
         return rows
+    }
+
+    private func frame(_ stored: [UInt8], _ count: Int) throws -> [UInt8] {
+        let frame = [0x28, 0xB5, 0x2F, 0xFD] + stored
+        var values = [UInt8](repeating: 0, count: count)
+        guard ZSTD_decompress(&values, count, frame, frame.count) == count else { throw Malformed(what: "a frame") }
+        return values
+    }
+
+    private func tiers(_ stored: [UInt8], _ count: Int) throws -> [UInt8] {
+        var codes: [[Int]] = []
+        var (offset, left) = (12, count)
+        for _ in 0..<4 {
+            let groups = (left + 63) / 64
+            let all = (0..<groups * 64).map { Int(stored[offset + $0 / 64 * 16 + $0 % 16] >> UInt8($0 % 64 / 16 * 2) & 3) }
+            guard all[left...].allSatisfy({ $0 == 0 }) else { throw Malformed(what: "codes of values that do not exist") }
+            codes.append(Array(all[..<left]))
+            left = codes.last!.count { $0 == 3 }
+            offset += groups * 16
+        }
+        var values = Array(stored[offset...])
+        guard values.count == left else { throw Malformed(what: "what is left after the tiers") }
+        for (tier, codes) in codes.enumerated().reversed() {
+            var escapes = values[...]
+            values = codes.map { $0 < 3 ? stored[3 * tier + $0] : escapes.removeFirst() }
+        }
+        return values
     }
 
     func ids() throws -> [UInt8] { try block(0, count: tokens, size: 4) }

@@ -2,7 +2,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The inner loops of ChunkStore's object format (FORMAT.md): byte planes and checksums. No policy, no allocation; every
+/* The inner loops of ChunkStore's object format (FORMAT.md): byte planes, tiers and checksums. No policy, no allocation; every
    function may be called from any thread. Pointers need no alignment; what is read and what is written must not overlap. */
 
 /* Rotates each of `count` little-endian numbers of `element` bytes (1, 2 or 4) left by one bit, so that the sign becomes
@@ -12,6 +12,35 @@ void lagkv_planes_split(size_t element, const uint8_t *rows, size_t count, uint8
 
 /* The inverse of lagkv_planes_split: any planes give numbers, and splitting those gives the same planes. */
 void lagkv_planes_merge(size_t element, const uint8_t *low, size_t stride, const uint8_t *top, size_t count, uint8_t *rows);
+
+/* Tiers: two bits a value for the three most frequent values, and what is none of them again in the same way, four times.
+   On bfloat16's exponents that takes 2.8 bits where their entropy is 2.7, and decodes without a branch or a bit position. */
+enum { LAGKV_TIERS = 4, LAGKV_TIERS_GROUP = 64 };
+
+/* How a plane will be stored: three symbols for each tier, the most frequent values first, and the bytes it will take. */
+typedef struct {
+    uint8_t symbols[3 * LAGKV_TIERS];
+    size_t stored_bytes;
+} lagkv_tiers_t;
+
+/* The room that `count` values take while they are coded or decoded: whole groups, and what a load may read beyond. */
+static inline size_t lagkv_tiers_room(size_t count) {
+    return (count + LAGKV_TIERS_GROUP - 1) / LAGKV_TIERS_GROUP * LAGKV_TIERS_GROUP + 64;
+}
+
+void lagkv_tiers_plan(const uint8_t *plane, size_t count, lagkv_tiers_t *plan);
+
+/* Writes plan->stored_bytes to `stored`; `plan` was made for this plane. The plane has room for lagkv_tiers_room(count) bytes,
+   and what is in it is lost. */
+void lagkv_tiers_encode(uint8_t *plane, size_t count, const lagkv_tiers_t *plan, uint8_t *stored);
+
+/* Whether `stored` is `count` values in tiers; they are in `plane` then. Any bytes may be given. The plane has
+   lagkv_tiers_room(count) bytes, `work` twice that. */
+int lagkv_tiers_decode(const uint8_t *stored, size_t stored_bytes, uint8_t *plane, size_t count, uint8_t *work);
+
+/* The same without vector instructions. For tests. */
+void lagkv_tiers_encode_portable(uint8_t *plane, size_t count, const lagkv_tiers_t *plan, uint8_t *stored);
+int lagkv_tiers_decode_portable(const uint8_t *stored, size_t stored_bytes, uint8_t *plane, size_t count, uint8_t *work);
 
 /* The CRC-32C (Castagnoli; as in iSCSI and ext4) of `count` bytes; `crc` is 0, or the CRC of the bytes before them. */
 uint32_t lagkv_crc32c(uint32_t crc, const uint8_t *bytes, size_t count);
