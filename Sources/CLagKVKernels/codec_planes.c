@@ -1,13 +1,6 @@
 #include "CodecKernels.h"
+#include "codec_levels.h"
 #include <string.h>
-
-/* Written as plain loops that the compiler turns into shuffles; on x86 it does so once for each of three levels of the
-   instruction set, and the loader picks. Elsewhere (NEON) the baseline already has what they need. */
-#if defined(__x86_64__)
-#define EACH_LEVEL __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define EACH_LEVEL
-#endif
 
 EACH_LEVEL static void split8(const uint8_t *restrict rows, size_t count, uint8_t *restrict top) {
     for (size_t i = 0; i < count; i++) top[i] = (uint8_t)(rows[i] << 1 | rows[i] >> 7);
@@ -57,6 +50,33 @@ EACH_LEVEL static void merge32(const uint8_t *restrict low0, const uint8_t *rest
     }
 }
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+/* Past the caches: rows are more than fits there, and whoever wants them next is another process. Without this the processor
+   first reads each line that it is about to overwrite. For whole, aligned lines: parts of a line are dear to write so. */
+__attribute__((target("avx2"))) static void merge16_streaming(const uint8_t *low, const uint8_t *top, size_t count, uint8_t *rows) {
+    for (size_t i = 0; i < count; i += 32) {
+        __m256i l = _mm256_loadu_si256((const __m256i *)(low + i)), t = _mm256_loadu_si256((const __m256i *)(top + i));
+        __m256i a = _mm256_unpacklo_epi8(l, t), b = _mm256_unpackhi_epi8(l, t);
+        a = _mm256_or_si256(_mm256_srli_epi16(a, 1), _mm256_slli_epi16(a, 15));
+        b = _mm256_or_si256(_mm256_srli_epi16(b, 1), _mm256_slli_epi16(b, 15));
+        _mm256_stream_si256((__m256i *)(rows + 2 * i), _mm256_permute2x128_si256(a, b, 0x20));
+        _mm256_stream_si256((__m256i *)(rows + 2 * i + 32), _mm256_permute2x128_si256(a, b, 0x31));
+    }
+}
+
+static int can_stream16(size_t count, const uint8_t *rows) {
+    return (2 * count | (uintptr_t)rows) % 64 == 0 && __builtin_cpu_supports("avx2");
+}
+
+void lagkv_planes_merged(void) { _mm_sfence(); }
+#else
+#define merge16_streaming merge16
+static int can_stream16(size_t count, const uint8_t *rows) { return 0; }
+void lagkv_planes_merged(void) {}
+#endif
+
 void lagkv_planes_split(size_t element, const uint8_t *rows, size_t count, uint8_t *low, size_t stride, uint8_t *top) {
     switch (element) {
     case 1: split8(rows, count, top); break;
@@ -69,7 +89,7 @@ void lagkv_planes_split(size_t element, const uint8_t *rows, size_t count, uint8
 void lagkv_planes_merge(size_t element, const uint8_t *low, size_t stride, const uint8_t *top, size_t count, uint8_t *rows) {
     switch (element) {
     case 1: merge8(top, count, rows); break;
-    case 2: merge16(low, top, count, rows); break;
+    case 2: (can_stream16(count, rows) ? merge16_streaming : merge16)(low, top, count, rows); break;
     case 4: merge32(low, low + stride, low + 2 * stride, top, count, rows); break;
     default: __builtin_trap();
     }

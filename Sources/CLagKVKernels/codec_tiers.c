@@ -1,4 +1,5 @@
 #include "CodecKernels.h"
+#include "codec_levels.h"
 #include <string.h>
 
 /* A tier is a sequence of groups. Byte i of a group's 16 holds the codes of its values i, i + 16, i + 32 and i + 48, from
@@ -47,13 +48,15 @@ void lagkv_tiers_plan(const uint8_t *plane, size_t count, lagkv_tiers_t *plan) {
     plan->stored_bytes += left;
 }
 
-/* How many of a group's codes are escapes. */
-static size_t escapes_of(const uint8_t *codes) {
-    uint64_t words[2];
-    memcpy(words, codes, sizeof words);
-    const uint64_t low_bits = 0x5555555555555555;
-    return (size_t)__builtin_popcountll(words[0] & words[0] >> 1 & low_bits)
-         + (size_t)__builtin_popcountll(words[1] & words[1] >> 1 & low_bits);
+/* How many of the codes are escapes: both bits are set. */
+EACH_LEVEL static size_t escapes_of(const uint8_t *codes, size_t groups) {
+    size_t escapes = 0;
+    for (size_t i = 0; i < groups * GROUP_BYTES; i += 8) {
+        uint64_t word;
+        memcpy(&word, codes + i, 8);
+        escapes += (size_t)__builtin_popcountll(word & word >> 1 & 0x5555555555555555);
+    }
+    return escapes;
 }
 
 /* Codes whole groups of `plane`, and moves what has no symbol to its beginning; how many bytes that is. */
@@ -214,8 +217,7 @@ static int decode(decode_tier *tier, const uint8_t *stored, size_t stored_bytes,
         if (stored_bytes - at < groups * GROUP_BYTES) return 0;
         codes[t] = stored + at;
         if (!is_padded(codes[t], counts[t])) return 0;
-        counts[t + 1] = 0;
-        for (size_t g = 0; g < groups; g++) counts[t + 1] += escapes_of(codes[t] + g * GROUP_BYTES);
+        counts[t + 1] = escapes_of(codes[t], groups);
         at += groups * GROUP_BYTES;
     }
     if (stored_bytes - at != counts[LAGKV_TIERS]) return 0;

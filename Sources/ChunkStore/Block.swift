@@ -124,6 +124,7 @@ extension CodecContext {
             lagkv_planes_merge(element, low + done, count, top.baseAddress! + done, piece.byteCount / element, rows)
             done += piece.byteCount / element
         }
+        lagkv_planes_merged()
         return true
     }
 

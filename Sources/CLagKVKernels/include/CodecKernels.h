@@ -10,8 +10,10 @@
    p to low[p · stride + i]. */
 void lagkv_planes_split(size_t element, const uint8_t *rows, size_t count, uint8_t *low, size_t stride, uint8_t *top);
 
-/* The inverse of lagkv_planes_split: any planes give numbers, and splitting those gives the same planes. */
+/* The inverse of lagkv_planes_split: any planes give numbers, and splitting those gives the same planes. Rows may be on their way
+   past the caches until lagkv_planes_merged: call it before another thread is told of them. */
 void lagkv_planes_merge(size_t element, const uint8_t *low, size_t stride, const uint8_t *top, size_t count, uint8_t *rows);
+void lagkv_planes_merged(void);
 
 /* Tiers: two bits a value for the three most frequent values, and what is none of them again in the same way, four times.
    On bfloat16's exponents that takes 2.8 bits where their entropy is 2.7, and decodes without a branch or a bit position. */
