@@ -38,25 +38,4 @@ enum KeptMap {
     static func keepsSink(_ offsets: Span<UInt32>, sink: Int) -> Bool {
         sink == 0 || offsets.count >= sink && offsets[sink - 1] == UInt32(sink - 1)
     }
-
-    /// Runs of tokens in a row that are kept, and the runs between them.
-    static func runs(_ offsets: Span<UInt32>, tokens: Int) -> (kept: [Range<Int>], evicted: [Range<Int>]) {
-        var kept: [Range<Int>] = []
-        var evicted: [Range<Int>] = []
-        var end = 0
-        var index = 0
-        while index < offsets.count {
-            let start = Int(offsets[index])
-            if start > end { evicted.append(end..<start) }
-            end = start + 1
-            index += 1
-            while index < offsets.count, Int(offsets[index]) == end {
-                end += 1
-                index += 1
-            }
-            kept.append(start..<end)
-        }
-        if end < tokens { evicted.append(end..<tokens) }
-        return (kept, evicted)
-    }
 }

@@ -87,19 +87,23 @@ private struct ObjectWriter {
         for layer in 0..<geometry.layers {
             writeMap(kept, layer)
             append(summaries.span.bytes.extracting(layer * summaryBytes..<(layer + 1) * summaryBytes))
-            let runs = (0..<geometry.heads).map { self.runs(kept, layer, $0).kept }
-            appendRows(runs, of: chunk.keys(layer: layer), rowBytes: geometry.keyBytes)
-            appendRows(runs, of: chunk.values(layer: layer), rowBytes: geometry.valueBytes)
+            let runs = runs(kept, layer).kept
+            appendRows(runs.pieces(rowBytes: geometry.keyBytes, stride: header.tokenCount * geometry.keyBytes), of: chunk.keys(layer: layer))
+            appendRows(
+                runs.pieces(rowBytes: geometry.valueBytes, stride: header.tokenCount * geometry.valueBytes), of: chunk.values(layer: layer))
         }
         pad()
     }
 
     mutating func writeEvictedPart(_ kept: KeptOffsets?) {
+        var pieces: [Piece] = []
         for layer in 0..<geometry.layers {
+            let runs = runs(kept, layer).evicted
             for head in 0..<geometry.heads {
-                let runs = [runs(kept, layer, head).evicted]
-                appendRows(runs, of: chunk.keys(layer: layer, head: head), rowBytes: geometry.keyBytes)
-                appendRows(runs, of: chunk.values(layer: layer, head: head), rowBytes: geometry.valueBytes)
+                runs.list(head: head, rowBytes: geometry.keyBytes, from: 0, in: &pieces)
+                appendRows(pieces, of: chunk.keys(layer: layer, head: head))
+                runs.list(head: head, rowBytes: geometry.valueBytes, from: 0, in: &pieces)
+                appendRows(pieces, of: chunk.values(layer: layer, head: head))
             }
         }
         pad()
@@ -122,9 +126,9 @@ private struct ObjectWriter {
         return EncodedObject(buffer: buffer, index: index)
     }
 
-    private func runs(_ kept: KeptOffsets?, _ layer: Int, _ head: Int) -> (kept: [Range<Int>], evicted: [Range<Int>]) {
-        guard header.evictedCount(layer: layer) > 0 else { return ([0..<header.tokenCount], []) }
-        return KeptMap.runs(kept!.offsets(layer: layer, head: head), tokens: header.tokenCount)
+    private func runs(_ kept: KeptOffsets?, _ layer: Int) -> LayerRuns {
+        let offsets = header.evictedCount(layer: layer) > 0 ? kept! : nil
+        return LayerRuns(offsets, layer: layer, heads: geometry.heads, tokens: header.tokenCount)
     }
 
     private mutating func writeMap(_ kept: KeptOffsets?, _ layer: Int) {
@@ -150,12 +154,8 @@ private struct ObjectWriter {
         note(BlockEntry(storedBytes: UInt32(raw.byteCount), checksum: crc32c(raw), codec: .raw))
     }
 
-    /// Appends a block of the rows of one or several heads that lie one after the other in `range` of the chunk's buffer.
-    private mutating func appendRows(_ runs: [[Range<Int>]], of range: Range<Int>, rowBytes: Int) {
-        var pieces: [Piece] = []
-        for (head, runs) in runs.enumerated() {
-            for run in runs { pieces.append(Piece(run, of: rowBytes, from: head * header.tokenCount * rowBytes)) }
-        }
+    /// Appends a block of the rows that lie at `pieces` in `range` of the chunk's buffer.
+    private mutating func appendRows(_ pieces: [Piece], of range: Range<Int>) {
         let rawBytes = pieces.reduce(0) { $0 + $1.byteCount }
         let tokens = chunk.buffer
         var target = buffer.mutableBytes(end..<end + rawBytes)

@@ -54,12 +54,15 @@ extension ObjectIndex {
         layer: Int, from part: RawSpan, keys: consuming MutableRawSpan, keyStride: Int, values: consuming MutableRawSpan,
         valueStride: Int, scratch: CodecScratch
     ) throws(CacheError) {
-        let range = keptRange(layer: layer)
-        let heads = [[Range<Int>]](repeating: [0..<keptCount(layer: layer)], count: header.geometry.heads)
+        let (geometry, range) = (header.geometry, keptRange(layer: layer))
         let context = scratch.take()
         defer { scratch.giveBack(context) }
-        try decode(Block.kept(layer: layer, .keys), part, range, heads, .key, keyStride, &keys, context)
-        try decode(Block.kept(layer: layer, .values), part, range, heads, .value, valueStride, &values, context)
+        // The rows as they lie in memory, where nothing is between them.
+        let rows = LayerRuns(nil, layer: layer, heads: geometry.heads, tokens: keptCount(layer: layer)).kept
+        let keyRows = rows.pieces(rowBytes: geometry.keyBytes, stride: keyStride)
+        try decode(Block.kept(layer: layer, .keys), part, range, keyRows, &keys, context)
+        let valueRows = rows.pieces(rowBytes: geometry.valueBytes, stride: valueStride)
+        try decode(Block.kept(layer: layer, .values), part, range, valueRows, &values, context)
     }
 
     /// The evicted rows of one head, in temporal order and contiguous.
@@ -70,11 +73,12 @@ extension ObjectIndex {
     ) throws(CacheError) {
         let geometry = header.geometry
         let range = evictedRange(layer: layer, head: head)
-        let rows = [[0..<evictedCount(layer: layer)]]
+        let rows = 0..<evictedCount(layer: layer)
         let context = scratch.take()
         defer { scratch.giveBack(context) }
-        try decode(Block.evicted(layer: layer, head: head, .keys, geometry), part, range, rows, .key, 0, &keys, context)
-        try decode(Block.evicted(layer: layer, head: head, .values, geometry), part, range, rows, .value, 0, &values, context)
+        let block = Block.evicted(layer: layer, head: head, .keys, geometry)
+        try decode(block, part, range, [Piece(rows, of: geometry.keyBytes, from: 0)], &keys, context)
+        try decode(block + 1, part, range, [Piece(rows, of: geometry.valueBytes, from: 0)], &values, context)
     }
 
     /// Every row of every head of `layer`, kept and evicted, in temporal order: token t of head h at h · stride + t · row.
@@ -89,18 +93,19 @@ extension ObjectIndex {
         let runs = try runs(layer: layer, kept: kept)
         let context = scratch.take()
         defer { scratch.giveBack(context) }
-        let keptRows = runs.map(\.kept)
         let keptRange = keptRange(layer: layer)
-        try decode(Block.kept(layer: layer, .keys), kept, keptRange, keptRows, .key, keyStride, &keys, context)
-        try decode(Block.kept(layer: layer, .values), kept, keptRange, keptRows, .value, valueStride, &values, context)
+        var pieces = runs.kept.pieces(rowBytes: geometry.keyBytes, stride: keyStride)
+        try decode(Block.kept(layer: layer, .keys), kept, keptRange, pieces, &keys, context)
+        pieces = runs.kept.pieces(rowBytes: geometry.valueBytes, stride: valueStride)
+        try decode(Block.kept(layer: layer, .values), kept, keptRange, pieces, &values, context)
         guard evictedCount(layer: layer) > 0 else { return }
         let range = evictedRange(layer: layer)
         for head in 0..<geometry.heads {
-            // The other heads' runs are empty, so that this head's rows land at its stride.
-            let rows = [[Range<Int>]](repeating: [], count: head) + [runs[head].evicted]
             let block = Block.evicted(layer: layer, head: head, .keys, geometry)
-            try decode(block, evicted, range, rows, .key, keyStride, &keys, context)
-            try decode(block + 1, evicted, range, rows, .value, valueStride, &values, context)
+            runs.evicted.list(head: head, rowBytes: geometry.keyBytes, from: head * keyStride, in: &pieces)
+            try decode(block, evicted, range, pieces, &keys, context)
+            runs.evicted.list(head: head, rowBytes: geometry.valueBytes, from: head * valueStride, in: &pieces)
+            try decode(block + 1, evicted, range, pieces, &values, context)
         }
     }
 
@@ -132,38 +137,28 @@ extension ObjectIndex {
 }
 
 extension ObjectIndex {
-    private enum Row {
-        case key, value
-    }
-
-    /// Decodes one block to `rows` of each head.
+    /// Decodes one block to `pieces` of `target`.
     private func decode(
-        _ block: Int, _ part: RawSpan, _ range: Range<Int>, _ rows: [[Range<Int>]], _ row: Row, _ stride: Int,
-        _ target: inout MutableRawSpan, _ context: CodecContext
+        _ block: Int, _ part: RawSpan, _ range: Range<Int>, _ pieces: [Piece], _ target: inout MutableRawSpan, _ context: CodecContext
     ) throws(CacheError) {
-        let geometry = header.geometry
-        let rowBytes = row == .key ? geometry.keyBytes : geometry.valueBytes
-        var pieces: [Piece] = []
-        for (head, runs) in rows.enumerated() {
-            for run in runs { pieces.append(Piece(run, of: rowBytes, from: head * stride)) }
-        }
         let stored = try verified(block, in: part, of: range)
-        guard context.decode(stored, entries[block].codec, element: geometry.element.byteCount, to: pieces, of: &target) else {
+        let element = header.geometry.element.byteCount
+        guard context.decode(stored, entries[block].codec, element: element, to: pieces, of: &target) else {
             throw corrupt(block, "\(pieces.reduce(0) { $0 + $1.byteCount }) bytes of rows")
         }
     }
 
     /// The tokens of each head that are in the kept part, and those that are not.
-    private func runs(layer: Int, kept part: RawSpan) throws(CacheError) -> [(kept: [Range<Int>], evicted: [Range<Int>])] {
-        let heads = header.geometry.heads
-        guard evictedCount(layer: layer) > 0 else {
-            return Array(repeating: ([0..<header.tokenCount], []), count: heads)
+    private func runs(layer: Int, kept part: RawSpan) throws(CacheError) -> LayerRuns {
+        var offsets: KeptOffsets?
+        if evictedCount(layer: layer) > 0 {
+            var counts = [Int](repeating: 0, count: header.geometry.layers)
+            counts[layer] = keptCount(layer: layer)
+            var found = KeptOffsets(heads: header.geometry.heads, counts: counts)
+            try decodeOffsets(layer: layer, from: part, into: &found)
+            offsets = found
         }
-        var counts = [Int](repeating: 0, count: header.geometry.layers)
-        counts[layer] = keptCount(layer: layer)
-        var offsets = KeptOffsets(heads: heads, counts: counts)
-        try decodeOffsets(layer: layer, from: part, into: &offsets)
-        return (0..<heads).map { KeptMap.runs(offsets.offsets(layer: layer, head: $0), tokens: header.tokenCount) }
+        return LayerRuns(offsets, layer: layer, heads: header.geometry.heads, tokens: header.tokenCount)
     }
 
     /// The stored bytes of `block`, whose sum is right, out of the bytes of `range`.
