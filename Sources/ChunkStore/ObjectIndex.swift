@@ -51,6 +51,12 @@ public struct ObjectIndex: Sendable {
     /// The kept part of one layer: map, summaries, keys and values. Layers follow one another.
     public func keptRange(layer: Int) -> Range<Int> { range(of: Block.kept(layer: layer)) }
 
+    /// The kept part of several layers; the first one's begins with the token ids.
+    public func keptRange(layers: Range<Int>) -> Range<Int> {
+        let first = layers.lowerBound == 0 ? keptRange.lowerBound : keptRange(layer: layers.lowerBound).lowerBound
+        return first..<keptRange(layer: layers.upperBound - 1).upperBound
+    }
+
     /// The evicted part; empty where nothing is evicted.
     public var evictedRange: Range<Int> {
         range(of: Block.evicted(layer: 0, head: 0, .keys, header.geometry)..<entries.count)

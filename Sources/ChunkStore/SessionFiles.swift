@@ -1,6 +1,6 @@
 public import CacheLoop
 public import CacheModel
-public import LinuxKit
+internal import LinuxKit
 
 /// One session's directory: a manifest that never changes, and its objects.
 ///
@@ -160,11 +160,11 @@ public final class SessionFiles {
     }
 
     /// The object of a chunk, and its kept part.
-    public func openWithKept(chunk: Int, _ pool: BufferPool) async throws(CacheError) -> (object: StoredObject, kept: FileBytes) {
+    public func openWithKept(chunk: Int, into place: ReadPlace) async throws(CacheError) -> (object: StoredObject, kept: FileBytes) {
         let name = try name(ofChunk: chunk)
-        if let object = store.openObjects.get(name, of: self) { return (object, try await object.read(object.index.keptRange, pool)) }
+        if let object = store.openObjects.get(name, of: self) { return (object, try await object.read(object.index.keptRange, into: place)) }
         let (object, kept) = try await StoredObject.openWithKept(
-            "\(path)/\(name.text)", on: store.device, expecting: description, pool)
+            "\(path)/\(name.text)", on: store.device, expecting: description, into: place)
         return (try keep(object, name), kept)
     }
 

@@ -23,23 +23,30 @@ public final class StoredObject {
     static func open(
         _ path: String, on device: any Device, expecting description: SessionDescription
     ) async throws(CacheError) -> StoredObject {
-        try await open(path, on: device, expecting: description) { AlignedBuffer(byteCount: $0) }.object
+        try await open(path, on: device, expecting: description) { (AlignedBuffer(byteCount: $0), 0) }.object
     }
 
     /// Opens an object and reads its kept part, which lies right behind the header: at once, where its length is guessed.
     static func openWithKept(
-        _ path: String, on device: any Device, expecting description: SessionDescription, _ pool: BufferPool
+        _ path: String, on device: any Device, expecting description: SessionDescription, into place: ReadPlace
     ) async throws(CacheError) -> (object: StoredObject, kept: FileBytes) {
-        let (object, bytes) = try await open(path, on: device, expecting: description, share: keptShare(description)) {
-            pool.take(byteCount: $0)
-        }
+        let share = keptShare(description)
+        let (object, bytes) = try await open(path, on: device, expecting: description, share: share) { place.room($0) }
         let kept = object.index.keptRange
-        guard kept.upperBound <= bytes.range.upperBound else { return (object, try await object.read(kept, pool)) }
-        return (object, FileBytes(buffer: bytes.buffer, range: kept))
+        guard kept.upperBound <= bytes.range.count else { return (object, try await object.read(kept, into: place)) }
+        let start = bytes.range.lowerBound
+        return (object, FileBytes(buffer: bytes.buffer, range: start + kept.lowerBound..<start + kept.upperBound))
+    }
+
+    /// Bytes that `openWithKept` reads at once of a sealed chunk's object, in whole blocks; chunk 0's takes more if there is a sink.
+    public nonisolated static func keptBytesGuess(_ description: SessionDescription) -> Int {
+        let header = ObjectIndex.headerByteCount(for: description.geometry)
+        let rows = Double(description.policy.lag * description.geometry.tokenBytes)
+        return AlignedBuffer.roundedUp(header + Int(keptShare(description) * rows))
     }
 
     /// What part of a sealed chunk's rows is kept, summaries counted as two rows, and a little more.
-    private static func keptShare(_ description: SessionDescription) -> Double {
+    private nonisolated static func keptShare(_ description: SessionDescription) -> Double {
         let policy = description.policy
         let kept = (0..<description.geometry.layers).reduce(0) { $0 + policy.kept(inLayer: $1) + 2 }
         return 1.03 * Double(kept) / Double(description.geometry.layers * (policy.lag + 2))
@@ -47,11 +54,11 @@ public final class StoredObject {
 
     /// - Parameters:
     ///   - share: the part of what follows the header that is read with it.
-    ///   - makeBuffer: memory of so many bytes or more.
+    ///   - makeRoom: memory of so many bytes or more, and where in it they begin.
     /// - Returns: the object, and the bytes that were read, from the beginning of the file on.
     private static func open(
         _ path: String, on device: any Device, expecting description: SessionDescription, share: Double = 0,
-        _ makeBuffer: (Int) -> AlignedBuffer
+        _ makeRoom: (Int) -> (AlignedBuffer, Int)
     ) async throws(CacheError) -> (object: StoredObject, bytes: FileBytes) {
         let (file, bytes) = try await reporting("reading an object") { () throws(DeviceError) in
             let file = try await device.open(path)
@@ -59,8 +66,9 @@ public final class StoredObject {
             // Safe: a file has no more bytes than fit an Int, and a share of them is less.
             let wanted = header + Int(share * Double(max(0, file.size - header)))
             let count = AlignedBuffer.roundedUp(max(1, min(wanted, file.size)))
-            let buffer = makeBuffer(count)
-            return (file, FileBytes(buffer: buffer, range: 0..<(try await file.read(at: 0, count: count, into: buffer, at: 0))))
+            let (buffer, offset) = makeRoom(count)
+            let read = try await file.read(at: 0, count: count, into: buffer, at: offset)
+            return (file, FileBytes(buffer: buffer, range: offset..<offset + read))
         }
         let index = try ObjectIndex(parsing: bytes.all, fileSize: file.size, path: path, expecting: description)
         return (StoredObject(index: index, path: path, file: file, blockSize: device.blockSize), bytes)
@@ -97,6 +105,12 @@ public final class StoredObject {
     /// - Parameter pool: where the memory comes from.
     public func read(_ range: Range<Int>, _ pool: BufferPool) async throws(CacheError) -> FileBytes {
         try await read(range, into: pool.take(byteCount: max(blockSize, bytesToRead(range))), at: 0)
+    }
+
+    /// Reads bytes `range` of the file.
+    public func read(_ range: Range<Int>, into place: ReadPlace) async throws(CacheError) -> FileBytes {
+        let (buffer, offset) = place.room(max(blockSize, bytesToRead(range)))
+        return try await read(range, into: buffer, at: offset)
     }
 
     /// Reads bytes `range` of the file, and says where in the buffer they begin.

@@ -5,17 +5,19 @@ internal import WireProtocol
 
 /// Between objects on disk and rows in shared memory: decoded straight to their places.
 extension Slabs {
-    /// Fills in what stays in memory of an object's tokens: kept rows, positions, summaries, ids. An object's rows follow those of
-    /// the chunks before it, be it a sealed chunk's or the window's, of which everything stays.
-    /// - Parameter kept: the kept part of the object.
-    func fill(from index: ObjectIndex, kept: FileBytes, _ scratch: CodecScratch) throws(CacheError) {
+    /// Fills in what stays in memory of an object's tokens in some layers: kept rows, positions, summaries, and with layer 0 the ids. An
+    /// object's rows follow those of the chunks before it, be it a sealed chunk's or the window's, of which everything stays.
+    /// - Parameter kept: the bytes of `keptRange(layers:)`.
+    func fill(from index: ObjectIndex, layers: Range<Int>, kept: FileBytes, _ scratch: CodecScratch) throws(CacheError) {
         let (header, slab, control, chunk) = (index.header, slab, control, index.header.chunk)
-        let start = index.keptRange.lowerBound
-        slab.copy(
-            try index.ids(in: kept.bytes(index.idsRange, from: start)),
-            to: layout.ids(tokens: header.firstPosition..<header.firstPosition).lowerBound)
+        let start = index.keptRange(layers: layers).lowerBound
+        if layers.lowerBound == 0 {
+            slab.copy(
+                try index.ids(in: kept.bytes(index.idsRange, from: start)),
+                to: layout.ids(tokens: header.firstPosition..<header.firstPosition).lowerBound)
+        }
         var offsets = KeptOffsets(for: header)
-        for layer in 0..<layout.geometry.layers {
+        for layer in layers {
             let part = kept.bytes(index.keptRange(layer: layer), from: start)
             let row = chunk == 0 ? 0 : layout.firstRow(ofChunk: chunk, layer: layer)
             let rows = row..<row + index.keptCount(layer: layer)

@@ -5,15 +5,10 @@ internal import LinuxKit
 
 /// Stored bytes on their way from disk to a full view, and to the views of the next layers, which are likely to be asked for next.
 ///
-/// A ring of places in one buffer. Each takes one item: what one object holds of one layer. Items follow one another as views
-/// want them: all objects in one layer, then all in the next. A place whose item was decoded is filled with the next item that
-/// has none, so the disk goes on while workers decode and while the client thinks. The buffer is one large one, since the
-/// disk is read at its full rate only into huge pages.
+/// Items follow one another in the ring as views want them: all objects in one layer, then all in the next.
 ///
 /// Objects never change, so bytes that were read early are never stale; whether they are those of the objects that a view
 /// wants is told by the objects' ids. Between views only bytes are held, no objects: what is removed meanwhile leaves the disk.
-///
-/// Invariant: item i lies at place i % places, and is read after item i − places was let go.
 @CacheLoop
 final class ReadAhead {
     /// What one object holds of one layer, as it is stored.
@@ -22,39 +17,25 @@ final class ReadAhead {
         let evicted: FileBytes
     }
 
-    private let buffer: AlignedBuffer
-    private let placeBytes: Int
+    private let ring: ReadRing<Item>
     /// Of the objects, in the order of their chunks.
     private let ids: [ObjectID]
     private let layers: Range<Int>
     /// The layer of the view at work, or of the next one.
     private var layer: Int
-    /// Those of the view at work; empty between views.
-    private var objects: [StoredObject] = []
-    private var places: [Task<Result<Item, CacheError>, Never>?]
-    /// The first item that is not being read yet.
-    private var next = 0
-    private var readsInFlight = 0
-    /// Fires when `next` grows.
-    private let nextGrew = Signal()
     /// Told of the bytes of each read.
     private let onRead: @CacheLoop (Int) -> Void
-
-    /// Items that are read at a time: enough to keep a disk busy, little enough to let others' reads through.
-    private static let mostReads = 16
 
     /// - Parameters:
     ///   - objects: at least one.
     ///   - layers: the first is the next view's.
-    ///   - byteLimit: bytes of the buffer, unless one item alone takes more.
+    ///   - byteLimit: bytes of the ring, unless one item alone takes more.
     init(
         _ objects: [StoredObject], layers: Range<Int>, byteLimit: Int, _ pool: BufferPool,
         onRead: @escaping @CacheLoop (Int) -> Void
     ) {
-        placeBytes = objects.reduce(0) { max($0, $1.byteBoundOfLayer) }
-        let count = max(1, min(byteLimit / placeBytes, objects.count * layers.count))
-        buffer = pool.take(byteCount: count * placeBytes)
-        places = Array(repeating: nil, count: count)
+        let placeBytes = objects.reduce(0) { max($0, $1.byteBoundOfLayer) }
+        ring = ReadRing(count: objects.count * layers.count, placeBytes: placeBytes, byteLimit: byteLimit, pool)
         ids = objects.map(\.header.id)
         self.layers = layers
         layer = layers.lowerBound
@@ -62,7 +43,7 @@ final class ReadAhead {
     }
 
     /// Bytes that it takes for as long as it is there.
-    var byteCount: Int { buffer.byteCount }
+    var byteCount: Int { ring.byteCount }
     /// What of them is charged to the memory budget.
     var charged = 0
 
@@ -71,72 +52,51 @@ final class ReadAhead {
         layer == self.layer && objects.map(\.header.id) == ids
     }
 
-    // MARK: A view
-
     /// Reads for a view of `objects` until `endView`.
     func beginView(_ objects: [StoredObject]) {
-        self.objects = objects
-        readOn()
+        let (layers, onRead) = (layers, onRead)
+        ring.begin { number, place throws(CacheError) in
+            let (object, layer) = (objects[number % objects.count], layers.lowerBound + number / objects.count)
+            let (kept, evicted) = (object.index.keptRange(layer: layer), object.index.evictedRange(layer: layer))
+            // Both at once: every read that waits for another is a journey to the disk.
+            let evictedBytes = Self.read(evicted, of: object, into: place.dropFirst(object.bytesToRead(kept)))
+            let keptBytes = Self.read(kept, of: object, into: place)
+            // And both are over before either may fail: the place is somebody else's then.
+            let results = (await keptBytes.value, await evictedBytes.value)
+            let item = Item(kept: try results.0.get(), evicted: try results.1.get())
+            onRead(kept.count + evicted.count)
+            return item
+        }
+    }
+
+    private static func read(
+        _ range: Range<Int>, of object: StoredObject, into place: ReadPlace
+    ) -> Task<Result<FileBytes, CacheError>, Never> {
+        CacheLoop.start {
+            do throws(CacheError) {
+                return .success(try await object.read(range, into: place))
+            } catch {
+                return .failure(error)
+            }
+        }
     }
 
     /// - Returns: whether there is another layer to read for.
     func endView() -> Bool {
-        objects = []
+        ring.pause()
         layer += 1
         return layers.contains(layer)
     }
 
-    /// Waits for the bytes of object `number`. Every object is asked for once in a view, in order, and let go afterwards.
-    func item(_ number: Int) async throws(CacheError) -> Item {
-        let item = first + number
-        while item >= next { await nextGrew.wait() }
-        return try await places[item % places.count]!.value.get()
-    }
+    /// Waits for the bytes of object `number`. Every object is asked for once in a view, in order, and let go of afterwards.
+    func item(_ number: Int) async throws(CacheError) -> Item { try await ring.item(first + number) }
 
     /// The bytes of object `number` are not needed any more.
-    func letGo(_ number: Int) {
-        places[(first + number) % places.count] = nil
-        readOn()
-    }
+    func letGo(_ number: Int) { ring.letGo(first + number) }
 
-    /// Reads nothing more, and waits until the disk is done with the buffer.
-    func end() async {
-        objects = []
-        for place in places { _ = await place?.value }
-    }
+    /// Reads nothing more, and waits until the disk is done with the ring.
+    func end() async { await ring.end() }
 
     /// The first item of the view.
     private var first: Int { (layer - layers.lowerBound) * ids.count }
-
-    // MARK: Reading
-
-    private func readOn() {
-        while !objects.isEmpty, next < ids.count * layers.count, readsInFlight < Self.mostReads, places[next % places.count] == nil {
-            let place = next % places.count
-            let (object, layer) = (objects[next % ids.count], layers.lowerBound + next / ids.count)
-            readsInFlight += 1
-            next += 1
-            places[place] = CacheLoop.start {
-                let item = await self.read(object, layer: layer, to: place)
-                self.readsInFlight -= 1
-                self.readOn()
-                return item
-            }
-            nextGrew.fire()
-        }
-    }
-
-    private func read(_ object: StoredObject, layer: Int, to place: Int) async -> Result<Item, CacheError> {
-        let (kept, evicted) = (object.index.keptRange(layer: layer), object.index.evictedRange(layer: layer))
-        let start = place * placeBytes
-        do throws(CacheError) {
-            let item = Item(
-                kept: try await object.read(kept, into: buffer, at: start),
-                evicted: try await object.read(evicted, into: buffer, at: start + object.bytesToRead(kept)))
-            onRead(kept.count + evicted.count)
-            return .success(item)
-        } catch {
-            return .failure(error)
-        }
-    }
 }

@@ -99,7 +99,7 @@ extension SessionCache {
         let bytes = bytes(spare)
         transitBytes += bytes
         defer { transitBytes -= bytes }
-        let resident = Resident(slabs: try await makeSlabs(layout, spare?.slabs), tokens: tokens, touchedRows: spare?.rows ?? none)
+        let resident = Resident(slabs: try await makeSlabs(layout, spare?.slabs, filledTo: tokens), tokens: tokens, touchedRows: spare?.rows ?? none)
         resident.slabs.beginChange()
         try await load(session, into: resident)
         resident.extendPositions()
@@ -111,19 +111,19 @@ extension SessionCache {
         return resident
     }
 
-    /// Empty files: new ones, or those of a session that is gone, wiped.
-    private func makeSlabs(_ layout: SlabLayout, _ old: Slabs?) async throws(CacheError) -> Slabs {
+    /// Empty files: new ones, or those of a session that is gone, wiped but for the rows of `tokens` tokens: all of those are about to be
+    /// written, and nobody sees them before.
+    private func makeSlabs(_ layout: SlabLayout, _ old: Slabs?, filledTo tokens: Int) async throws(CacheError) -> Slabs {
         guard let old else { return try Slabs(layout: layout) }
         metrics.slabsReused += 1
-        for file in [old.slab, old.control] { _ = await inPieces(of: file.byteCount) { file.wipe($0) } }
+        let others = layout.others(than: tokens)
+        _ = await inPieces(of: others.count) { numbers in for number in numbers { old.slab.wipe(others[number]) } }
+        _ = await inPieces(of: old.control.byteCount) { old.control.wipe($0) }
         return Slabs(reusing: old)
     }
 
     private func load(_ session: Session, into resident: Resident) async throws(CacheError) {
-        let sealed = resident.sealedChunks
-        // After a suspend the window object is exactly what is unsealed, and is read like a chunk, beside the others.
         let unsealed = resident.firstUnsealed(tokens: resident.tokens)..<resident.tokens
-        let hasWindow = session.files.durable.windowTokens(session.policy) == unsealed && !unsealed.isEmpty
         // The workers make the pages that are not there yet while the first objects are read.
         let (slabs, present) = (resident.slabs, resident.touchedRows)
         let pages = CacheLoop.start {
@@ -134,19 +134,13 @@ extension SessionCache {
                 }
             }
         }
-        let headers = try await concurrently(sealed + (hasWindow ? 1 : 0)) { number throws(CacheError) in
-            let (object, kept): (StoredObject, FileBytes)
-            if number < sealed {
-                (object, kept) = try await session.files.openWithKept(chunk: number, self.pool)
-            } else {
-                object = try await session.files.openWindow()!
-                kept = try await object.read(object.index.keptRange, self.pool)
-            }
-            return try await self.load(object, kept, into: resident.slabs)
-        }
+        // After a suspend the window object is exactly what is unsealed, and is read like a chunk, beside the others.
+        let isWindow = session.files.durable.windowTokens(session.policy) == unsealed && !unsealed.isEmpty
+        let window = isWindow ? try await session.files.openWindow()! : nil
+        let chunks = try await loadObjects(of: session, window, into: resident)
         await pages.value
         var parent = ObjectID.none
-        for header in headers {
+        for header in chunks + [window?.header].compactMap(\.self) {
             guard header.parent == parent else {
                 throw CacheError(
                     .corrupt, "the object after chunk \(header.chunk - 1) of session “\(session.name)”",
@@ -154,18 +148,61 @@ extension SessionCache {
             }
             parent = header.id
         }
-        resident.chunkIDs = headers.prefix(sealed).map(\.id)
-        guard !hasWindow, !unsealed.isEmpty else { return }
-        let window = try await self.unsealed(of: session, tokens: resident.tokens)
-        await place(window, in: resident, tokens: 0..<window.tokenCount)
+        resident.chunkIDs = chunks.map(\.id)
+        guard window == nil, !unsealed.isEmpty else { return }
+        let unwritten = try await self.unsealed(of: session, tokens: resident.tokens)
+        await place(unwritten, in: resident, tokens: 0..<unwritten.tokenCount)
     }
 
-    /// Decodes the kept part of an object into its rows.
-    private func load(_ object: StoredObject, _ kept: FileBytes, into slabs: Slabs) async throws(CacheError) -> ObjectHeader {
-        metrics.bytesRead += kept.range.count
-        let scratch = scratch
-        try await run { () throws(CacheError) in try slabs.fill(from: object.index, kept: kept, scratch) }
-        return object.header
+    /// What resuming reads at a time: the kept part of a chunk, or some layers of the window.
+    private struct Piece: Sendable {
+        let object: StoredObject
+        let layers: Range<Int>
+        let kept: FileBytes
+
+        /// About the bytes of a piece of a window.
+        static let byteCount = 2 << 20
+        /// Bytes that are read before they are decoded.
+        static let bytesAhead = 32 << 20
+    }
+
+    /// Brings the kept parts of all sealed chunks and of `window` into their rows.
+    /// - Returns: the chunks' headers.
+    private func loadObjects(
+        of session: Session, _ window: StoredObject?, into resident: Resident
+    ) async throws(CacheError) -> ArraySlice<ObjectHeader> {
+        let (layers, chunks) = (session.geometry.layers, resident.sealedChunks)
+        // The window comes first, in pieces, so that the workers share it.
+        let pieces = window.map { max(1, min(layers, $0.index.keptRange.count / Piece.byteCount)) } ?? 0
+        guard pieces + chunks > 0 else { return [] }
+        let placeBytes = max(Piece.byteCount, StoredObject.keptBytesGuess(session.description))
+        let reads = ReadRing<Piece>(count: pieces + chunks, placeBytes: placeBytes, byteLimit: Piece.bytesAhead, pool)
+        reads.begin { number, place throws(CacheError) in
+            if let window, number < pieces {
+                let part = layers * number / pieces..<layers * (number + 1) / pieces
+                return Piece(object: window, layers: part, kept: try await window.read(window.index.keptRange(layers: part), into: place))
+            }
+            let (object, kept) = try await session.files.openWithKept(chunk: number - pieces, into: place)
+            return Piece(object: object, layers: 0..<layers, kept: kept)
+        }
+        do throws(CacheError) {
+            let headers = try await concurrently(pieces + chunks) { number throws(CacheError) in
+                defer { reads.letGo(number) }
+                return try await self.fill(resident.slabs, from: try await reads.item(number))
+            }
+            return headers.dropFirst(pieces)
+        } catch {
+            await reads.end()
+            throw error
+        }
+    }
+
+    /// Decodes a piece into its rows.
+    private func fill(_ slabs: Slabs, from piece: Piece) async throws(CacheError) -> ObjectHeader {
+        metrics.bytesRead += piece.kept.range.count
+        let (index, scratch) = (piece.object.index, scratch)
+        try await run { () throws(CacheError) in try slabs.fill(from: index, layers: piece.layers, kept: piece.kept, scratch) }
+        return index.header
     }
 
     /// Puts unsealed tokens into their rows, with their ids. `tokens` counts from the chunk's first.

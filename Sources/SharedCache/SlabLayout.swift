@@ -77,6 +77,23 @@ struct SlabLayout: Sendable, Hashable {
         return base + rows.lowerBound * geometry.valueBytes..<base + rows.upperBound * geometry.valueBytes
     }
 
+    /// The byte ranges of the slab file between the resident rows, from row 0 on, of a session of `tokens` tokens: the page of the
+    /// count, the ids, recalled rows, and what is behind the last row.
+    func others(than tokens: Int) -> [Range<Int>] {
+        var others: [Range<Int>] = []
+        var end = 0
+        func skip(_ rows: Range<Int>) {
+            others.append(end..<rows.lowerBound)
+            end = rows.upperBound
+        }
+        for layer in 0..<geometry.layers {
+            let rows = 0..<policy.residentTokens(tokens: tokens, layer: layer)
+            for head in 0..<geometry.heads { skip(keys(layer: layer, head: head, rows: rows)) }
+            for head in 0..<geometry.heads { skip(values(layer: layer, head: head, rows: rows)) }
+        }
+        return others + [end..<wire.slabBytes]
+    }
+
     /// From the first of rows `rows` of head 0 to the last of the last head: with `keyHeadStride`, these rows of every head.
     func keys(layer: Int, rows: Range<Int>) -> Range<Int> {
         keys(layer: layer, head: 0, rows: rows).lowerBound..<keys(layer: layer, head: geometry.heads - 1, rows: rows).upperBound

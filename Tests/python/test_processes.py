@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import random
@@ -180,3 +181,26 @@ def test_a_session_written_by_one_process_is_read_by_the_next_after_both_it_and_
             for layer in range(LAYERS):
                 verify(reader.read(layer), layer)
                 assert (reader.full(layer)[0] == whole(0, end)[layer]).all()
+
+
+@pytest.mark.parametrize("tokens", [0, 40, 99, 1000])
+def test_a_session_in_the_memory_of_one_that_is_gone_sees_nothing_of_it(client: lagkv.Client, tokens: int) -> None:
+    keys = whole(0, tokens)
+    with create(client, "next") as s:
+        s.append(keys, keys ^ 1)
+    client.suspend("next")
+    secret = np.full((LAYERS, HEADS, 2500, DIM), 0x3EAD, np.uint16)
+    with create(client, "gone") as s:
+        s.append(secret, secret, ids=[0xDEAD] * 2500)
+        s.recall(1, [[3, 5]] * HEADS)
+        del s
+    gc.collect()
+    client.suspend("gone")
+    with client.open("next", write=True) as s:
+        assert "lagkvd_slabs_reused_total 0" not in client.metrics(), "not in the memory of the one that is gone"
+        assert not s.window_ids(TOKENS - tokens).any() and 0xDEAD not in s.ids
+        for layer in range(LAYERS):
+            others = np.ones(s.slab(layer)[0].shape[1], bool)
+            others[s.extent(layer)] = False
+            assert not any(rows[:, others].any() for rows in s.slab(layer))
+            verify(s.read(layer), layer)
