@@ -10,8 +10,8 @@ public struct CacheSettings: Sendable, Hashable {
     /// Bytes of sealed chunks that may wait for the disk, and of those that may be on their way in by inlets; beyond it writers
     /// wait. One chunk is always let in.
     public var staging: Int
-    /// Bytes that a full view reads at a time, and ahead for the next view of a connection that goes through the layers. What is read
-    /// ahead counts in the memory budget. One chunk of a layer is always read.
+    /// Bytes that are read before they are decoded when a session is resumed, and by a full view, also for the next view of a connection
+    /// that goes through the layers: what is read for that counts in the memory budget. One chunk is always read.
     public var readAhead: Int
     /// A session that nobody holds open for so long is suspended; nil to suspend only under pressure.
     public var idleSuspendMilliseconds: UInt64?

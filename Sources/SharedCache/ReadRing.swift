@@ -22,7 +22,7 @@ final class ReadRing<Item: Sendable> {
     private var places: [Task<Result<Item, CacheError>, Never>?]
     /// The first item that is not being read yet.
     private var next = 0
-    private var readsInFlight = 0
+    private var reading = 0
     /// Nil while nothing may be read.
     private var read: Read?
     /// Fires when `next` grows.
@@ -31,6 +31,8 @@ final class ReadRing<Item: Sendable> {
     /// Bytes that are on their way at a time: enough to keep a disk busy. Not more, for two reasons: others' reads have to get
     /// through, and a disk (a virtual one in particular) that always has something to do may tell of all of it at the end.
     private static var bytesInFlight: Int { 8 << 20 }
+    /// Reads that are on their way at a time, where they are small.
+    private static var readsInFlight: Int { 32 }
 
     /// - Parameters:
     ///   - count: how many items there are, at least one.
@@ -76,12 +78,12 @@ final class ReadRing<Item: Sendable> {
     }
 
     private func readOn() {
-        let mostReads = max(2, Self.bytesInFlight / placeBytes)
-        while let read, next < count, readsInFlight < mostReads, places[next % places.count] == nil {
+        let mostReads = max(2, min(Self.readsInFlight, Self.bytesInFlight / placeBytes))
+        while let read, next < count, reading < mostReads, places[next % places.count] == nil {
             let number = next
             let start = number % places.count * placeBytes
             let place = ReadPlace(buffer, start..<start + placeBytes, pool)
-            readsInFlight += 1
+            reading += 1
             next += 1
             places[number % places.count] = CacheLoop.start {
                 let result: Result<Item, CacheError>
@@ -90,7 +92,7 @@ final class ReadRing<Item: Sendable> {
                 } catch {
                     result = .failure(error)
                 }
-                self.readsInFlight -= 1
+                self.reading -= 1
                 self.readOn()
                 return result
             }

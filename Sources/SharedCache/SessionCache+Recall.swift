@@ -20,6 +20,9 @@ extension SessionCache {
         do throws(CacheError) {
             try await fetch(wanted, of: session, resident)
         } catch {
+            for layer in Set(wanted.map(\.layer)) {
+                resident.slabs.discardRecalled(layer: layer, butFor: resident.recalledRows(layer: layer))
+            }
             charge(session, resident)
             throw error
         }

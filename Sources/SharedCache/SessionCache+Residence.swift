@@ -159,11 +159,6 @@ extension SessionCache {
         let object: StoredObject
         let layers: Range<Int>
         let kept: FileBytes
-
-        /// About the bytes of a piece of a window.
-        static let byteCount = 2 << 20
-        /// Bytes that are read before they are decoded.
-        static let bytesAhead = 32 << 20
     }
 
     /// Brings the kept parts of all sealed chunks and of `window` into their rows.
@@ -172,25 +167,27 @@ extension SessionCache {
         of session: Session, _ window: StoredObject?, into resident: Resident
     ) async throws(CacheError) -> ArraySlice<ObjectHeader> {
         let (layers, chunks) = (session.geometry.layers, resident.sealedChunks)
-        // The window comes first, in pieces, so that the workers share it.
-        let pieces = window.map { max(1, min(layers, $0.index.keptRange.count / Piece.byteCount)) } ?? 0
-        guard pieces + chunks > 0 else { return [] }
-        let placeBytes = max(Piece.byteCount, StoredObject.keptBytesGuess(session.description))
-        let reads = ReadRing<Piece>(count: pieces + chunks, placeBytes: placeBytes, byteLimit: Piece.bytesAhead, pool)
+        let chunkBytes = StoredObject.keptBytesGuess(session.description)
+        // The window comes first, in pieces about as large as chunks, so that the workers share it.
+        let count = window.map { max(1, min(layers, $0.index.keptRange.count / chunkBytes)) } ?? 0
+        let parts = (0..<count).map { layers * $0 / count..<layers * ($0 + 1) / count }
+        guard count + chunks > 0 else { return [] }
+        let placeBytes = parts.reduce(chunkBytes) { max($0, window!.bytesToRead(window!.index.keptRange(layers: $1))) }
+        let reads = ReadRing<Piece>(count: count + chunks, placeBytes: placeBytes, byteLimit: settings.readAhead, pool)
         reads.begin { number, place throws(CacheError) in
-            if let window, number < pieces {
-                let part = layers * number / pieces..<layers * (number + 1) / pieces
-                return Piece(object: window, layers: part, kept: try await window.read(window.index.keptRange(layers: part), into: place))
+            if number < count {
+                let kept = try await window!.read(window!.index.keptRange(layers: parts[number]), into: place)
+                return Piece(object: window!, layers: parts[number], kept: kept)
             }
-            let (object, kept) = try await session.files.openWithKept(chunk: number - pieces, into: place)
+            let (object, kept) = try await session.files.openWithKept(chunk: number - count, into: place)
             return Piece(object: object, layers: 0..<layers, kept: kept)
         }
         do throws(CacheError) {
-            let headers = try await concurrently(pieces + chunks) { number throws(CacheError) in
+            let headers = try await concurrently(count + chunks) { number throws(CacheError) in
                 defer { reads.letGo(number) }
                 return try await self.fill(resident.slabs, from: try await reads.item(number))
             }
-            return headers.dropFirst(pieces)
+            return headers.dropFirst(count)
         } catch {
             await reads.end()
             throw error

@@ -112,12 +112,13 @@ final class Slabs: Sendable {
         }
     }
 
-    /// Gives back the pages of everything to the left of row 0, which begins a page, in every head of `layer`.
-    func discardRecalled(layer: Int) {
+    /// Gives back the pages of everything to the left of the `kept` recalled rows next to row 0, which begins a page, in every
+    /// head of `layer`.
+    func discardRecalled(layer: Int, butFor kept: Int = 0) {
         for head in 0..<layout.geometry.heads {
             let (key, value) = (layout.wire.keys(layer: layer, head: head), layout.wire.values(layer: layer, head: head))
-            discard(key - layout.wire.keyBase..<key)
-            discard(value - layout.wire.valueBase..<value)
+            discard(key - layout.wire.keyBase..<key - kept * layout.geometry.keyBytes)
+            discard(value - layout.wire.valueBase..<value - kept * layout.geometry.valueBytes)
         }
     }
 
