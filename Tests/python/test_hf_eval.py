@@ -210,19 +210,27 @@ def test_what_is_appended_to_a_shared_session_is_taken_away_again(client):
 def test_rules_choose_as_many_chunks_for_every_head_in_order():
     generator = torch.Generator().manual_seed(3)
     queries, lo = torch.randn(4, 6, 8, generator=generator), torch.randn(9, 2, 8, generator=generator)
-    for name, options in rules.RULES.items():
-        chosen = options.get("rule", rank)(queries, lo, lo + 1, 0.35, 3)
-        assert chosen.shape == (2, 3) and (chosen.diff(dim=1) > 0).all(), name
-    assert torch.equal(*rules.by_layer(queries, lo, lo + 1, 0.35, 3))
+    for rows in (5, 0):
+        kept = torch.randn(2, 9, rows, 8, generator=generator)
+        for name, options in rules.RULES.items():
+            chosen = options.get("rule", rank)(queries, lo, lo + 1, kept, 0.35, 3)
+            assert chosen.shape == (2, 3) and (chosen.diff(dim=1) > 0).all(), name
+        assert torch.equal(*rules.by_layer(queries, lo, lo + 1, kept, 0.35, 3))
 
 
 def test_rules_differ_in_what_counts():
     # Chunk 0 is what one query wants above all, chunk 1 what all want somewhat; chunk 2 nobody.
     lo = torch.tensor([[[9.0, 0.0]], [[0.0, 2.0]], [[0.0, -9.0]]])
     queries = torch.tensor([[[1.0, 1.0]] + [[0.0, 1.0]] * 5])
-    assert rules.by_maximum(queries, lo, lo, 1.0, 1).tolist() == [[0]]
-    assert rank(queries, lo, lo, 1.0, 1).tolist() == [[1]]
-    assert rules.by_bound(queries, lo, lo, 1.0, 1).tolist() == [[1]]
+    # Of chunk 2 a key was kept that no box tells of; of the others what nobody asks for.
+    kept = torch.tensor([[[[0.0, 0.0]], [[0.0, 0.0]], [[0.0, 9.0]]]])
+    assert rules.by_maximum(queries, lo, lo, kept, 1.0, 1).tolist() == [[0]]
+    assert rules.by_bounds(queries, lo, lo, kept, 1.0, 1).tolist() == [[1]]
+    assert rules.by_bound(queries, lo, lo, kept, 1.0, 1).tolist() == [[1]]
+    assert rules.by_kept(queries, lo, lo, kept, 1.0, 1).tolist() == [[2]]
+    assert rank(queries, lo, lo, kept, 1.0, 1).tolist() == [[1]]
+    # The weight decides between chunks that the boxes do not tell apart.
+    assert rank(queries, lo[:1].expand(3, 1, 2), lo[:1].expand(3, 1, 2), kept, 1.0, 1).tolist() == [[2]]
 
 
 def test_rouge_l_takes_sentences_by_themselves_and_words_once():

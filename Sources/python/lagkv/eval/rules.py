@@ -9,40 +9,60 @@ from typing import Any
 
 import torch
 
-from lagkv.hf.recall import bounds
+from lagkv.hf.recall import attention, bounds, by_kv_head, most_wanted
 
 
-def by_maximum(queries, lo, hi, scaling, m) -> torch.Tensor:
+def by_bounds(queries, lo, hi, kept, scaling, m) -> torch.Tensor:
+    """The summaries alone, without the kept keys."""
+    return most_wanted(_possible(queries, lo, hi, scaling).mean(dim=1), m)
+
+
+def by_kept(queries, lo, hi, kept, scaling, m) -> torch.Tensor:
+    """The kept keys alone."""
+    return most_wanted(attention(by_kv_head(queries, lo), kept, scaling).mean(dim=1), m)
+
+
+def evenly(queries, lo, hi, kept, scaling, m) -> torch.Tensor:
+    """Both with the same weight."""
+    wanted = _possible(queries, lo, hi, scaling) + attention(by_kv_head(queries, lo), kept, scaling)
+    return most_wanted(wanted.mean(dim=1), m)
+
+
+def by_maximum(queries, lo, hi, kept, scaling, m) -> torch.Tensor:
     """The query that wants a chunk most decides, instead of the mean over queries."""
-    return _best(torch.softmax(_of_heads(queries, lo, hi) * scaling, dim=-1).amax(dim=1), m)
+    return most_wanted(_possible(queries, lo, hi, scaling).amax(dim=1), m)
 
 
-def by_bound(queries, lo, hi, scaling, m) -> torch.Tensor:
+def by_bound(queries, lo, hi, kept, scaling, m) -> torch.Tensor:
     """The bounds themselves, instead of the softmax over chunks: a query that wants nothing counts as much as any."""
-    return _best(_of_heads(queries, lo, hi).mean(dim=1), m)
+    return most_wanted(bounds(by_kv_head(queries, lo), lo, hi).mean(dim=1), m)
 
 
-def by_layer(queries, lo, hi, scaling, m) -> torch.Tensor:
+def by_layer(queries, lo, hi, kept, scaling, m) -> torch.Tensor:
     """One choice for all heads of a layer."""
-    likelihood = torch.softmax(_of_heads(queries, lo, hi) * scaling, dim=-1).mean(dim=(0, 1))
-    return _best(likelihood.expand(lo.shape[1], -1), m)
+    return most_wanted(_possible(queries, lo, hi, scaling).mean(dim=(0, 1)).expand(lo.shape[1], -1), m)
 
 
-def _of_heads(queries, lo, hi) -> torch.Tensor:
-    """[kv_heads, group · n, chunks] of queries [query_heads, n, dim]."""
-    return bounds(queries.reshape(lo.shape[1], -1, lo.shape[2]), lo, hi)
+def by_center(queries, lo, hi, kept, scaling, m) -> torch.Tensor:
+    """The middle of a chunk's box instead of its corner."""
+    centers = ((lo.float() + hi.float()) / 2).permute(1, 2, 0)
+    return most_wanted(torch.softmax(by_kv_head(queries, lo).float() @ centers * scaling, dim=-1).mean(dim=1), m)
 
 
-def _best(wanted: torch.Tensor, m: int) -> torch.Tensor:
-    return wanted.topk(min(m, wanted.shape[-1]), dim=-1).indices.sort(dim=-1).values
+def _possible(queries, lo, hi, scaling) -> torch.Tensor:
+    return torch.softmax(bounds(by_kv_head(queries, lo), lo, hi) * scaling, dim=-1)
 
 
 RULES: dict[str, dict[str, Any]] = {
     "default": {},
+    "bounds": {"rule": by_bounds},
+    "kept": {"rule": by_kept},
+    "even": {"rule": evenly},
+    "center": {"rule": by_center},
     "max": {"rule": by_maximum},
-    "bound": {"rule": by_bound},
+    "raw": {"rule": by_bound},
     "layer": {"rule": by_layer},
-    "last": {"queries": 1},
-    "last32": {"queries": 32},
-    "refresh16": {"refresh": 16},
+    "last": {"rule": by_bounds, "queries": 1},
+    "last32": {"rule": by_bounds, "queries": 32},
+    "refresh16": {"rule": by_bounds, "refresh": 16},
 }

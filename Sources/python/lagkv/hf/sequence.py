@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import numpy as np
@@ -137,6 +138,8 @@ class Sequence:
         if not all(self._queries.values()):
             raise ValueError(f"session {self.session.name!r} has seen no query since it was opened or rewound")
         self.release()
+        # Where the call that just ended sealed chunks, the rows to rank by lie elsewhere now.
+        self._rows.rearranged()
         if self.session.sealed_chunks:
             self.recall_layers(self._recalls)
         self._since_ranked = 0
@@ -155,9 +158,16 @@ class Sequence:
         self._rows.rearranged()
 
     def _choice(self, layer: int) -> np.ndarray:
-        queries = torch.cat(tuple(self._queries[layer]), dim=1)[:, -self.recall.queries :].cpu()
-        lo, hi = (_summary(part, queries.dtype) for part in self.session.summaries(layer))
-        return self.recall.rule(queries, lo, hi, self._scaling, self.recall.chunks).numpy().astype(np.uint32)
+        queries = torch.cat(tuple(self._queries[layer]), dim=1)[:, -self.recall.queries :]
+        lo, hi = (_summary(part, queries) for part in self.session.summaries(layer))
+        return self.recall.rule(queries, lo, hi, self._kept(layer), self._scaling, self.recall.chunks).cpu().numpy().astype(np.uint32)
+
+    def _kept(self, layer: int) -> torch.Tensor:
+        """The kept keys of a layer that has nothing recalled, [heads, sealed chunks, rows, dim]: behind the sink, chunk by chunk."""
+        description = self.session.description
+        chunks, rows = self.session.sealed_chunks, math.floor(description.keep_ratio * description.lag)
+        keys = self._rows.view(layer)[0][0, :, description.sink : description.sink + chunks * rows]
+        return keys.unflatten(1, (chunks, rows))
 
     # The past.
 
@@ -177,6 +187,6 @@ class Sequence:
         return int(differing[0]) if len(differing) else n
 
 
-def _summary(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
+def _summary(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
     # A copy of a few kilobytes: the mapping is read-only, which torch cannot express.
-    return torch.from_numpy(array.copy()).view(dtype)
+    return torch.from_numpy(array.copy()).view(like.dtype).to(like.device)
