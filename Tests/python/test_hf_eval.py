@@ -229,8 +229,17 @@ def test_rules_differ_in_what_counts():
     assert rules.by_bound(queries, lo, lo, kept, 1.0, 1).tolist() == [[1]]
     assert rules.by_kept(queries, lo, lo, kept, 1.0, 1).tolist() == [[2]]
     assert rank(queries, lo, lo, kept, 1.0, 1).tolist() == [[1]]
-    # The weight decides between chunks that the boxes do not tell apart.
-    assert rank(queries, lo[:1].expand(3, 1, 2), lo[:1].expand(3, 1, 2), kept, 1.0, 1).tolist() == [[2]]
+    assert rules.by_sum(9.0, queries, lo, lo, kept, 1.0, 1).tolist() == [[2]]
+
+
+def test_every_third_chunk_is_chosen_by_its_kept_keys():
+    # The boxes want chunks 0, 1, 2, … in this order, the kept keys the last ones first.
+    lo = torch.arange(9.0, 0, -1)[:, None, None]
+    kept = torch.arange(9.0)[None, :, None, None]
+    queries = torch.ones(1, 1, 1)
+    wanted = {1: [0], 2: [0, 1], 3: [0, 1, 8], 4: [0, 1, 2, 8], 6: [0, 1, 2, 3, 7, 8], 9: list(range(9)), 20: list(range(9))}
+    for m, chunks in wanted.items():
+        assert rank(queries, lo, lo, kept, 1.0, m).tolist() == [chunks]
 
 
 def test_rouge_l_takes_sentences_by_themselves_and_words_once():

@@ -5,6 +5,7 @@ RULES names what differs from the default of `Recall`. Which of them lost, and b
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -22,9 +23,9 @@ def by_kept(queries, lo, hi, kept, scaling, m) -> torch.Tensor:
     return most_wanted(attention(by_kv_head(queries, lo), kept, scaling).mean(dim=1), m)
 
 
-def evenly(queries, lo, hi, kept, scaling, m) -> torch.Tensor:
-    """Both with the same weight."""
-    wanted = _possible(queries, lo, hi, scaling) + attention(by_kv_head(queries, lo), kept, scaling)
+def by_sum(weight: float, queries, lo, hi, kept, scaling, m) -> torch.Tensor:
+    """Both at once, the kept keys with a weight."""
+    wanted = _possible(queries, lo, hi, scaling) + weight * attention(by_kv_head(queries, lo), kept, scaling)
     return most_wanted(wanted.mean(dim=1), m)
 
 
@@ -57,7 +58,8 @@ RULES: dict[str, dict[str, Any]] = {
     "default": {},
     "bounds": {"rule": by_bounds},
     "kept": {"rule": by_kept},
-    "even": {"rule": evenly},
+    "sum": {"rule": functools.partial(by_sum, 0.3)},
+    "even": {"rule": functools.partial(by_sum, 1.0)},
     "center": {"rule": by_center},
     "max": {"rule": by_maximum},
     "raw": {"rule": by_bound},

@@ -5,10 +5,10 @@ channel, lo and hi, in memory that the engine maps. They bound the attention log
 
     bound(q, chunk) = Σ_c max(q[c] · lo[c], q[c] · hi[c])
 
-But a box around 128 keys is wide: what a chunk certainly has is the few keys that stayed in memory. So a KV head's chunks are
-ranked by two shares, averaged over the last queries of the turn and the query heads of the group: softmax(bound · scaling) over
-the sealed chunks, and the attention that the chunk's kept keys get among all kept ones, with a weight. What was measured,
-and what lost, is in eval/RESULTS.md.
+Most chunks that a KV head recalls are those of the largest softmax(bound · scaling) over its sealed chunks, averaged over the last
+queries of the turn and the query heads of the group. But a box around 128 keys is wide, in prose above all, and what a chunk
+certainly has is the few keys that stayed in memory: every third chunk is the one whose kept keys get the most of the attention
+that all kept keys get, of those that are not chosen yet. What was measured, and what lost, is in eval/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -26,17 +26,16 @@ def bounds(queries: torch.Tensor, lo: torch.Tensor, hi: torch.Tensor) -> torch.T
     return queries.clamp(min=0) @ hi + queries.clamp(max=0) @ lo
 
 
-# What the attention to kept keys counts, beside the bounds. More finds more in prose, and less of long numbers in filler.
-KEPT_WEIGHT = 0.3
-
-
 def rank(queries: torch.Tensor, lo: torch.Tensor, hi: torch.Tensor, kept: torch.Tensor, scaling: float, m: int) -> torch.Tensor:
     """The m chunks every KV head wants most, ascending: int64 [kv_heads, min(m, chunks)].
     queries [query_heads, n, dim], query heads of a group in a row; lo, hi [chunks, kv_heads, dim]; kept [kv_heads, chunks, rows,
     dim], the keys of each chunk that are resident, none of them recalled."""
-    grouped = by_kv_head(queries, lo)
-    possible = torch.softmax(bounds(grouped, lo, hi) * scaling, dim=-1)
-    return most_wanted((possible + KEPT_WEIGHT * attention(grouped, kept, scaling)).mean(dim=1), m)
+    grouped, m = by_kv_head(queries, lo), min(m, lo.shape[0])
+    by_kept = m // 3
+    possible = torch.softmax(bounds(grouped, lo, hi) * scaling, dim=-1).mean(dim=1)
+    chosen = possible.topk(m - by_kept, dim=-1).indices
+    found = attention(grouped, kept, scaling).mean(dim=1).scatter(1, chosen, -1.0)
+    return torch.cat((chosen, found.topk(by_kept, dim=-1).indices), dim=1).sort(dim=-1).values
 
 
 def by_kv_head(queries: torch.Tensor, lo: torch.Tensor) -> torch.Tensor:
