@@ -213,9 +213,10 @@ def test_rules_choose_as_many_chunks_for_every_head_in_order():
     for rows in (5, 0):
         kept = torch.randn(2, 9, rows, 8, generator=generator)
         for name, options in rules.RULES.items():
-            chosen = options.get("rule", rank)(queries, lo, lo + 1, kept, 0.35, 3)
+            weight = options.get("kept_weight", 0.0)
+            chosen = options.get("rule", rank)(queries, lo, lo + 1, kept, 0.35, 3, weight)
             assert chosen.shape == (2, 3) and (chosen.diff(dim=1) > 0).all(), name
-        assert torch.equal(*rules.by_layer(queries, lo, lo + 1, kept, 0.35, 3))
+        assert torch.equal(*rules.by_layer(queries, lo, lo + 1, kept, 0.35, 3, 0))
 
 
 def test_rules_differ_in_what_counts():
@@ -224,12 +225,9 @@ def test_rules_differ_in_what_counts():
     queries = torch.tensor([[[1.0, 1.0]] + [[0.0, 1.0]] * 5])
     # Of chunk 2 a key was kept that no box tells of; of the others what nobody asks for.
     kept = torch.tensor([[[[0.0, 0.0]], [[0.0, 0.0]], [[0.0, 9.0]]]])
-    assert rules.by_maximum(queries, lo, lo, kept, 1.0, 1).tolist() == [[0]]
-    assert rules.by_bounds(queries, lo, lo, kept, 1.0, 1).tolist() == [[1]]
-    assert rules.by_bound(queries, lo, lo, kept, 1.0, 1).tolist() == [[1]]
-    assert rules.by_kept(queries, lo, lo, kept, 1.0, 1).tolist() == [[2]]
-    assert rank(queries, lo, lo, kept, 1.0, 1).tolist() == [[1]]
-    assert rules.by_sum(9.0, queries, lo, lo, kept, 1.0, 1).tolist() == [[2]]
+    for rule, chunk in ((rules.by_maximum, 0), (rank, 1), (rules.by_bound, 1), (rules.by_kept, 2)):
+        assert rule(queries, lo, lo, kept, 1.0, 1, 0.0).tolist() == [[chunk]], rule
+    assert rank(queries, lo, lo, kept, 1.0, 1, 9.0).tolist() == [[2]], "the kept keys' weight"
 
 
 def test_every_third_chunk_is_chosen_by_its_kept_keys():
@@ -239,7 +237,7 @@ def test_every_third_chunk_is_chosen_by_its_kept_keys():
     queries = torch.ones(1, 1, 1)
     wanted = {1: [0], 2: [0, 1], 3: [0, 1, 8], 4: [0, 1, 2, 8], 6: [0, 1, 2, 3, 7, 8], 9: list(range(9)), 20: list(range(9))}
     for m, chunks in wanted.items():
-        assert rank(queries, lo, lo, kept, 1.0, m).tolist() == [chunks]
+        assert rules.by_thirds(queries, lo, lo, kept, 1.0, m, 0.0).tolist() == [chunks]
 
 
 def test_rouge_l_takes_sentences_by_themselves_and_words_once():

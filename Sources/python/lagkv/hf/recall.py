@@ -5,10 +5,10 @@ channel, lo and hi, in memory that the engine maps. They bound the attention log
 
     bound(q, chunk) = Σ_c max(q[c] · lo[c], q[c] · hi[c])
 
-Most chunks that a KV head recalls are those of the largest softmax(bound · scaling) over its sealed chunks, averaged over the last
-queries of the turn and the query heads of the group. But a box around 128 keys is wide, in prose above all, and what a chunk
-certainly has is the few keys that stayed in memory: every third chunk is the one whose kept keys get the most of the attention
-that all kept keys get, of those that are not chosen yet. What was measured, and what lost, is in eval/RESULTS.md.
+A KV head's chunks are ranked by softmax(bound · scaling) over its sealed chunks, averaged over the last queries of the turn and
+the query heads of the group. A box around 128 keys is wide, though, in prose above all, and what a chunk certainly has is the few
+keys that stayed in memory: their share of the attention that all kept keys get may be added, with a weight. What was measured,
+and what lost, is in eval/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ def bounds(queries: torch.Tensor, lo: torch.Tensor, hi: torch.Tensor) -> torch.T
     return queries.clamp(min=0) @ hi + queries.clamp(max=0) @ lo
 
 
-def rank(queries: torch.Tensor, lo: torch.Tensor, hi: torch.Tensor, kept: torch.Tensor, scaling: float, m: int) -> torch.Tensor:
+def rank(
+    queries: torch.Tensor, lo: torch.Tensor, hi: torch.Tensor, kept: torch.Tensor, scaling: float, m: int, weight: float = 0.0
+) -> torch.Tensor:
     """The m chunks every KV head wants most, ascending: int64 [kv_heads, min(m, chunks)].
     queries [query_heads, n, dim], query heads of a group in a row; lo, hi [chunks, kv_heads, dim]; kept [kv_heads, chunks, rows,
-    dim], the keys of each chunk that are resident, none of them recalled."""
-    grouped, m = by_kv_head(queries, lo), min(m, lo.shape[0])
-    by_kept = m // 3
-    possible = torch.softmax(bounds(grouped, lo, hi) * scaling, dim=-1).mean(dim=1)
-    chosen = possible.topk(m - by_kept, dim=-1).indices
-    found = attention(grouped, kept, scaling).mean(dim=1).scatter(1, chosen, -1.0)
-    return torch.cat((chosen, found.topk(by_kept, dim=-1).indices), dim=1).sort(dim=-1).values
+    dim], the keys of each chunk that are resident, none of them recalled, which count `weight` beside the bounds."""
+    grouped = by_kv_head(queries, lo)
+    wanted = torch.softmax(bounds(grouped, lo, hi) * scaling, dim=-1)
+    if weight:
+        wanted = wanted + weight * attention(grouped, kept, scaling)
+    return most_wanted(wanted.mean(dim=1), m)
 
 
 def by_kv_head(queries: torch.Tensor, lo: torch.Tensor) -> torch.Tensor:
@@ -58,14 +59,16 @@ def most_wanted(wanted: torch.Tensor, m: int) -> torch.Tensor:
 class Recall:
     """chunks: how many sealed chunks come back for a turn, in every layer and KV head; 0 is plain LagKV.
     queries: how many of the turn's last queries rank them. refresh: rank again after so many answered tokens, None for once
-    a turn. turn: a forward call of more tokens than this begins a turn; shorter ones continue it. rule: what ranks; another
-    one only to be measured."""
+    a turn. turn: a forward call of more tokens than this begins a turn; shorter ones continue it. kept_weight: what the attention
+    to a chunk's kept keys counts beside what its bounds promise: 1 finds half as much again in prose, where three chunks or more
+    are recalled, and less of numbers that span two chunks where two are. rule: what ranks; another one only to be measured."""
 
     chunks: int = 2
     queries: int = 10
     refresh: int | None = None
     turn: int = 4
-    rule: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, float, int], torch.Tensor] = rank
+    kept_weight: float = 0.0
+    rule: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, float, int, float], torch.Tensor] = rank
 
     def __post_init__(self) -> None:
         if self.chunks < 0 or self.queries < 1 or self.turn < 1 or (self.refresh is not None and self.refresh < 1):

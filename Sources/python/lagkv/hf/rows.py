@@ -63,6 +63,10 @@ class SharedRows:
         new_keys, new_values = self._held[layer]
         return torch.cat((keys[:, :, rows], new_keys), dim=2), torch.cat((values[:, :, rows], new_values), dim=2)
 
+    def past_keys(self, layer: int) -> torch.Tensor:
+        """The keys of one layer's hot view."""
+        return self._slabs[layer][0][:, :, self._extents[layer]]
+
     def commit(self, ids: np.ndarray) -> None:
         """Makes the new tokens the session's. ids [m]."""
         if self._held is not None:
@@ -111,6 +115,10 @@ class DeviceRows:
 
     def view(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         return self._layers[layer].view()
+
+    def past_keys(self, layer: int) -> torch.Tensor:
+        """The keys of one layer, and behind them those of the call under way."""
+        return self._layers[layer].view()[0]
 
     def commit(self, ids: np.ndarray) -> None:
         session, first = self._session, self._session.tokens

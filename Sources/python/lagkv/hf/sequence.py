@@ -160,13 +160,14 @@ class Sequence:
     def _choice(self, layer: int) -> np.ndarray:
         queries = torch.cat(tuple(self._queries[layer]), dim=1)[:, -self.recall.queries :]
         lo, hi = (_summary(part, queries) for part in self.session.summaries(layer))
-        return self.recall.rule(queries, lo, hi, self._kept(layer), self._scaling, self.recall.chunks).cpu().numpy().astype(np.uint32)
+        choice = self.recall.rule(queries, lo, hi, self._kept(layer), self._scaling, self.recall.chunks, self.recall.kept_weight)
+        return choice.cpu().numpy().astype(np.uint32)
 
     def _kept(self, layer: int) -> torch.Tensor:
         """The kept keys of a layer that has nothing recalled, [heads, sealed chunks, rows, dim]: behind the sink, chunk by chunk."""
         description = self.session.description
         chunks, rows = self.session.sealed_chunks, math.floor(description.keep_ratio * description.lag)
-        keys = self._rows.view(layer)[0][0, :, description.sink : description.sink + chunks * rows]
+        keys = self._rows.past_keys(layer)[0, :, description.sink : description.sink + chunks * rows]
         return keys.unflatten(1, (chunks, rows))
 
     # The past.
