@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import mmap
 import os
+import select
 import socket
 import stat
 import threading
@@ -90,15 +91,15 @@ class Connection:
 
     def check(self) -> None:
         """Raise ``ConnectionLost`` if the daemon is gone, without waiting for it."""
-        open_socket = self._socket
-        if open_socket is not None:
-            try:
-                if open_socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+        # Not recv with MSG_DONTWAIT: Python has a socket with a timeout wait that long first, whatever the flags.
+        hang_up = select.poll()
+        try:
+            if self._socket is not None:
+                hang_up.register(self._socket, select.POLLRDHUP)
+                if not hang_up.poll(0):
                     return
-            except BlockingIOError:
-                return
-            except OSError:
-                pass
+        except ValueError:  # closed by another thread meanwhile
+            pass
         raise errors.lost("the connection has ended", expected="connect again")
 
     def ask(self, verb: Verb, payload: bytes, read: Callable[[Fields], T]) -> T:
