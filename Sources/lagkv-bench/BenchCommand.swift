@@ -44,7 +44,8 @@ struct BenchCommand: ParsableCommand {
         StandardError.write("starting a private daemon…\n")
         let daemon = try PrivateDaemon(directory: directory)
         defer { daemon.stop() }
-        try DaemonFigures(sample: sample, limits: limits, daemon: daemon, tokens: tokens).measure(only, into: &report)
+        var figures = DaemonFigures(sample: sample, daemon: daemon, tokens: tokens)
+        try figures.measure(only, directory: directory, into: &report)
         print(report.table)
         if let json { try report.json.write(to: URL(filePath: json)) }
     }
