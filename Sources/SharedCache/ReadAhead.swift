@@ -72,13 +72,7 @@ final class ReadAhead {
     private static func read(
         _ range: Range<Int>, of object: StoredObject, into place: ReadPlace
     ) -> Task<Result<FileBytes, CacheError>, Never> {
-        CacheLoop.start {
-            do throws(CacheError) {
-                return .success(try await object.read(range, into: place))
-            } catch {
-                return .failure(error)
-            }
-        }
+        CacheLoop.start { await Result(of: { () async throws(CacheError) in try await object.read(range, into: place) }) }
     }
 
     /// - Returns: whether there is another layer to read for.

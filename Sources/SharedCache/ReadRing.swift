@@ -86,12 +86,7 @@ final class ReadRing<Item: Sendable> {
             reading += 1
             next += 1
             places[number % places.count] = CacheLoop.start {
-                let result: Result<Item, CacheError>
-                do throws(CacheError) {
-                    result = .success(try await read(number, place))
-                } catch {
-                    result = .failure(error)
-                }
+                let result = await Result(of: { () async throws(CacheError) in try await read(number, place) })
                 self.reading -= 1
                 self.readOn()
                 return result

@@ -154,11 +154,12 @@ extension SessionCache {
         await place(unwritten, in: resident, tokens: 0..<unwritten.tokenCount)
     }
 
-    /// What resuming reads at a time: the kept part of a chunk, or some layers of the window.
-    private struct Piece: Sendable {
+    /// What resuming reads at a time: the kept part of some layers of an object.
+    private struct Part: Sendable {
         let object: StoredObject
         let layers: Range<Int>
-        let kept: FileBytes
+
+        var range: Range<Int> { object.index.keptRange(layers: layers) }
     }
 
     /// Brings the kept parts of all sealed chunks and of `window` into their rows.
@@ -168,37 +169,45 @@ extension SessionCache {
     ) async throws(CacheError) -> ArraySlice<ObjectHeader> {
         let (layers, chunks) = (session.geometry.layers, resident.sealedChunks)
         let chunkBytes = StoredObject.keptBytesGuess(session.description)
-        // The window comes first, in pieces about as large as chunks, so that the workers share it.
-        let count = window.map { max(1, min(layers, $0.index.keptRange.count / chunkBytes)) } ?? 0
-        let parts = (0..<count).map { layers * $0 / count..<layers * ($0 + 1) / count }
-        guard count + chunks > 0 else { return [] }
-        let placeBytes = parts.reduce(chunkBytes) { max($0, window!.bytesToRead(window!.index.keptRange(layers: $1))) }
-        let reads = ReadRing<Piece>(count: count + chunks, placeBytes: placeBytes, byteLimit: settings.readAhead, pool)
+        // The window comes first, in parts about as large as chunks, so that the workers share it.
+        let parts = window.map { Self.parts(of: $0, about: chunkBytes) } ?? []
+        guard parts.count + chunks > 0 else { return [] }
+        let placeBytes = parts.reduce(chunkBytes) { max($0, $1.object.bytesToRead($1.range)) }
+        let reads = ReadRing<(part: Part, kept: FileBytes)>(
+            count: parts.count + chunks, placeBytes: placeBytes, byteLimit: settings.readAhead, pool)
         reads.begin { number, place throws(CacheError) in
-            if number < count {
-                let kept = try await window!.read(window!.index.keptRange(layers: parts[number]), into: place)
-                return Piece(object: window!, layers: parts[number], kept: kept)
+            if number < parts.count {
+                let part = parts[number]
+                return (part, try await part.object.read(part.range, into: place))
             }
-            let (object, kept) = try await session.files.openWithKept(chunk: number - count, into: place)
-            return Piece(object: object, layers: 0..<layers, kept: kept)
+            let (object, kept) = try await session.files.openWithKept(chunk: number - parts.count, into: place)
+            return (Part(object: object, layers: 0..<layers), kept)
         }
         do throws(CacheError) {
-            let headers = try await concurrently(count + chunks) { number throws(CacheError) in
+            let headers = try await concurrently(parts.count + chunks) { number throws(CacheError) in
                 defer { reads.letGo(number) }
-                return try await self.fill(resident.slabs, from: try await reads.item(number))
+                let (part, kept) = try await reads.item(number)
+                return try await self.fill(resident.slabs, from: part, kept)
             }
-            return headers.dropFirst(count)
+            return headers.dropFirst(parts.count)
         } catch {
             await reads.end()
             throw error
         }
     }
 
-    /// Decodes a piece into its rows.
-    private func fill(_ slabs: Slabs, from piece: Piece) async throws(CacheError) -> ObjectHeader {
-        metrics.bytesRead += piece.kept.range.count
-        let (index, scratch) = (piece.object.index, scratch)
-        try await run { () throws(CacheError) in try slabs.fill(from: index, layers: piece.layers, kept: piece.kept, scratch) }
+    /// An object in runs of layers whose kept parts take about `byteCount` bytes each.
+    private static func parts(of object: StoredObject, about byteCount: Int) -> [Part] {
+        let layers = object.header.geometry.layers
+        let count = max(1, min(layers, object.index.keptRange.count / byteCount))
+        return (0..<count).map { Part(object: object, layers: layers * $0 / count..<layers * ($0 + 1) / count) }
+    }
+
+    /// Decodes a part into its rows.
+    private func fill(_ slabs: Slabs, from part: Part, _ kept: FileBytes) async throws(CacheError) -> ObjectHeader {
+        metrics.bytesRead += kept.range.count
+        let (index, scratch) = (part.object.index, scratch)
+        try await run { () throws(CacheError) in try slabs.fill(from: index, layers: part.layers, kept: kept, scratch) }
         return index.header
     }
 

@@ -44,8 +44,7 @@ struct BenchCommand: ParsableCommand {
         StandardError.write("starting a private daemon…\n")
         let daemon = try PrivateDaemon(directory: directory)
         defer { daemon.stop() }
-        var figures = DaemonFigures(sample: sample, daemon: daemon, tokens: tokens)
-        try figures.measure(only, directory: directory, into: &report)
+        try DaemonFigures(sample: sample, daemon: daemon, tokens: tokens, directory: directory).measure(only, into: &report)
         print(report.table)
         if let json { try report.json.write(to: URL(filePath: json)) }
     }

@@ -6,33 +6,21 @@ internal import WireProtocol
 /// What a client sees of the whole line.
 struct DaemonFigures {
     let sample: SampleKV
-    /// Of a moment ago: what a virtual machine can do changes by a third within a minute, so each group has its own.
-    private var limits = MachineLimits()
     let daemon: PrivateDaemon
     let tokens: Int
+    /// On the disk whose limits count.
+    let directory: String
 
-    init(sample: SampleKV, daemon: PrivateDaemon, tokens: Int) {
-        (self.sample, self.daemon, self.tokens) = (sample, daemon, tokens)
-    }
-
-    /// - Parameter directory: on the disk whose limit counts.
-    mutating func measure(_ groups: [FigureGroup], directory: String, into report: inout Report) throws {
+    func measure(_ groups: [FigureGroup], into report: inout Report) throws {
         let client = try daemon.connect()
-        for group in FigureGroup.allCases where groups.contains(group) && group != .kernels {
-            limits = try MachineLimits.measure(directory: directory)
-            switch group {
-            case .kernels: break
-            case .append: try measureAppend(client, into: &report)
-            case .large:
-                try appendLarge(client, into: &report)
-                limits = try MachineLimits.measure(directory: directory)
-                try bringBackLarge(client, into: &report)
-                try measureAttach(client, Self.large, "\((tokens * SampleKV.llama.tokenBytes) >> 20) MiB", into: &report)
-            case .messages: try measureMessages(client, into: &report)
-            case .recall: try measureRecall(client, into: &report)
-            }
-        }
+        if groups.contains(.append) { try measureAppend(client, into: &report) }
+        if groups.contains(.large) { try measureLarge(client, into: &report) }
+        if groups.contains(.messages) { try measureMessages(client, into: &report) }
+        if groups.contains(.recall) { try measureRecall(client, into: &report) }
     }
+
+    /// What a virtual machine can do changes by a third within a minute: a figure is held against limits of its own moment.
+    private func limitsNow() throws -> MachineLimits { try MachineLimits.measure(directory: directory) }
 
     private func description(_ geometry: Geometry, capacity: Int) -> SessionDescription {
         let policy = try! Policy(sink: 16, lag: 128, keepRatio: 0.125)
@@ -46,6 +34,7 @@ struct DaemonFigures {
 
     /// A prompt that goes in at once. The first rounds warm the daemon's buffers and the machine's free pages.
     private func measureAppend(_ client: LagKVClient, into report: inout Report) throws {
+        let limits = try limitsNow()
         let geometry = SampleKV.llama
         let (keys, values) = sample.tensors(geometry, tokens: prompt)
         let name = try SessionName("prompt")
@@ -71,7 +60,14 @@ struct DaemonFigures {
 
     private static let large = try! SessionName("large")
 
+    private func measureLarge(_ client: LagKVClient, into report: inout Report) throws {
+        try appendLarge(client, into: &report)
+        try bringBackLarge(client, into: &report)
+        try measureAttach(client, Self.large, "\((tokens * SampleKV.llama.tokenBytes) >> 20) MiB", into: &report)
+    }
+
     private func appendLarge(_ client: LagKVClient, into report: inout Report) throws {
+        let limits = try limitsNow()
         let geometry = SampleKV.llama
         let (keys, values) = sample.tensors(geometry, tokens: prompt)
         let session = try client.create(Self.large, description(geometry, capacity: 2 * tokens))
@@ -95,6 +91,7 @@ struct DaemonFigures {
     }
 
     private func bringBackLarge(_ client: LagKVClient, into report: inout Report) throws {
+        let limits = try limitsNow()
         let bytes = Double(tokens * SampleKV.llama.tokenBytes)
         var resume = Double.infinity
         for _ in 0..<4 {
@@ -119,6 +116,7 @@ struct DaemonFigures {
     // MARK: Messages
 
     private func measureMessages(_ client: LagKVClient, into report: inout Report) throws {
+        let limits = try limitsNow()
         let small = try SessionName("small")
         let geometry = SampleKV.smol
         let (keys, values) = sample.tensors(geometry, tokens: 48)
