@@ -32,6 +32,9 @@ final class Delivery {
     /// The end of the last chunk, and at least `from`.
     var until: Int { max(from, chunks.last.map { $0.firstPosition + $0.tokenCount } ?? from) }
 
+    /// What stays in memory of it when the session's length is `tokens`.
+    func rows(in slabs: Slabs, tokens: Int) -> DeliveredRows { DeliveredRows(slabs: slabs, tokens: from..<tokens, chunks: chunks) }
+
     func add(_ chunk: RawChunk) {
         chunks.append(chunk)
         bytes += chunk.byteCount

@@ -157,6 +157,6 @@ final class Resident {
         positionedTokens = boundary - 1
     }
 
-    /// Notes that rows may be written up to the grant.
-    func touchUpToGrant() { touchedRows = rows(tokens: tokens, grant: grant) }
+    /// Notes that rows may be written, with a length of `tokens`, up to those for a length of `grant`.
+    func touch(tokens: Int, grant: Int) { touchedRows = rows(tokens: tokens, grant: grant) }
 }

@@ -130,7 +130,7 @@ extension SessionCache {
     func noteSealed(_ staged: [StagedChunk], abnormalTokens: Int, of session: Session, _ resident: Resident) {
         resident.positionedTokens = resident.boundary - 1
         resident.touchedRows = resident.touchedRows.map { _ in 0 }
-        resident.touchUpToGrant()
+        resident.touch(tokens: resident.tokens, grant: resident.grant)
         charge(session, resident)
         for chunk in staged {
             session.staged[chunk.number] = chunk

@@ -92,7 +92,7 @@ extension SessionCache {
         defer { handle.session.gate.leave() }
         let delivery = try delivery(of: handle.resident, tokens: tokens)
         try CacheError.check("layers delivered", layers, in: delivery.layers...handle.resident.geometry.layers)
-        choose(delivery, handle.resident, tokens: tokens, layers: layers)
+        try await choose(delivery, handle.session, handle.resident, tokens: tokens, layers: layers)
     }
 
     /// The delivery under way, of which `tokens` is the end.
@@ -108,35 +108,43 @@ extension SessionCache {
         return delivery
     }
 
-    /// Begins to choose among the chunks that are settled when `tokens` tokens are there, in the layers that were not there yet.
-    private func choose(_ delivery: Delivery, _ resident: Resident, tokens: Int, layers: Int) {
+    /// Begins to choose, in the layers that were not there yet, among the chunks that are settled when `tokens` tokens are there,
+    /// and to bring what stays into the slabs. The gate is entered.
+    /// - Throws: `memoryBudget` when there is no room for what stays. Nothing is begun then.
+    private func choose(
+        _ delivery: Delivery, _ session: Session, _ resident: Resident, tokens: Int, layers: Int
+    ) async throws(CacheError) {
         let new = delivery.layers..<layers
         guard !new.isEmpty else { return }
-        let (slabs, first) = (resident.slabs, delivery.firstChunk)
-        let settled = resident.policy.sealedChunks(tokens: tokens) - first
-        // With none settled there is nothing after them to choose by.
-        let chunks = settled == 0 ? [] : Array(delivery.chunks[...settled])
+        if delivery.tokens == nil { try await takeRows(tokens, of: session, resident) }
+        let rows = delivery.rows(in: resident.slabs, tokens: tokens)
         let choice = CacheLoop.start {
             await self.inPieces(of: new.count) { piece in
-                let layers = new.lowerBound + piece.lowerBound..<new.lowerBound + piece.upperBound
-                return ChoiceJob(slabs: slabs, layers: layers, first: first, chunks: chunks).run()
+                ChoiceJob(rows: rows, layers: new.lowerBound + piece.lowerBound..<new.lowerBound + piece.upperBound).run()
             }
         }
         delivery.add(choice, tokens: tokens, layers: layers)
     }
 
-    /// Makes delivered tokens part of the session, up to a length of `tokens`. The gate is entered.
-    func commitDelivered(_ session: Session, _ resident: Resident, tokens: Int) async throws(CacheError) {
-        let delivery = try delivery(of: resident, tokens: tokens)
-        choose(delivery, resident, tokens: tokens, layers: resident.geometry.layers)
+    /// Charges the session for the rows that it has with `tokens` tokens: they may be written from now on.
+    private func takeRows(_ tokens: Int, of session: Session, _ resident: Resident) async throws(CacheError) {
         let bytes = resident.residentBytes(tokens: tokens, grant: tokens)
         try await reserveMemory(bytes - resident.charged, for: session)
         resident.charged = max(resident.charged, bytes)
-        try await awaitStaging(delivery.bytes, of: session)
+        resident.touch(tokens: tokens, grant: tokens)
+    }
+
+    /// Makes delivered tokens part of the session, up to a length of `tokens`. The gate is entered.
+    func commitDelivered(_ session: Session, _ resident: Resident, tokens: Int) async throws(CacheError) {
+        let delivery = try delivery(of: resident, tokens: tokens)
+        try await choose(delivery, session, resident, tokens: tokens, layers: resident.geometry.layers)
+        // Whatever the answer is, from then on the rows behind the view are the client's again.
         let outcomes = await delivery.outcomes()
+        try await awaitStaging(delivery.bytes, of: session)
         resident.delivery = nil
         deliveryBytes -= delivery.bytes
-        let sealed = delivery.chunks.prefix(resident.policy.sealedChunks(tokens: tokens) - delivery.firstChunk)
+        let rows = delivery.rows(in: resident.slabs, tokens: tokens)
+        let sealed = rows.chunks.prefix(rows.sealed)
         stagedBytes += sealed.reduce(0) { $0 + $1.byteCount }
 
         resident.slabs.beginChange()
@@ -144,13 +152,11 @@ extension SessionCache {
         _ = await extendGrant(session, resident, tokens: tokens)
         copyIDs(delivery, resident, tokens: tokens)
         let staged = sealed.enumerated().map { index, chunk in
-            prepare(delivery.firstChunk + index, chunk, chosen: outcomes.map { $0.kept[index] }, of: session, resident)
+            prepare(rows.first + index, chunk, chosen: outcomes.map { $0.kept[index] }, of: session, resident)
         }
         let finish = SealJob.Finish(tokens: tokens, boundary: resident.boundary, touchedRows: resident.touchedRows)
-        let (slabs, first, chunks, kept) = (resident.slabs, delivery.firstChunk, delivery.chunks, staged.map(\.kept))
-        _ = await inPieces(of: resident.geometry.layers) {
-            DeliverJob(slabs: slabs, layers: $0, first: first, chunks: chunks, kept: kept, finish: finish).run()
-        }
+        let kept = staged.map(\.kept)
+        _ = await inPieces(of: resident.geometry.layers) { DeliverJob(rows: rows, layers: $0, kept: kept, finish: finish).run() }
         noteSealed(staged, abnormalTokens: outcomes.reduce(0) { $0 + $1.abnormalTokens }, of: session, resident)
     }
 

@@ -129,7 +129,7 @@ extension SessionCache {
             }
             resident.charged = bytes
             resident.grant = grant
-            resident.touchUpToGrant()
+            resident.touch(tokens: resident.tokens, grant: resident.grant)
             return nil
         }
         resident.grant = tokens

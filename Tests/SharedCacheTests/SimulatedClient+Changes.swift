@@ -129,8 +129,8 @@ extension SimulatedClient {
             return nil
         }
         for layers in 1..<max(2, model.geometry.layers) where world.numbers.once(in: 2) {
-            _ = await ask(.deliver(handle: session.handle, tokens: end, layers: layers))
-            guard !isOver else { return nil }
+            let (answer, _) = await attempt(.deliver(handle: session.handle, tokens: end, layers: layers))
+            guard !isOver, answer != nil else { return nil }
         }
         var options: CommitOptions = .delivered
         if world.numbers.once(in: 4) { options.insert(.durable) }

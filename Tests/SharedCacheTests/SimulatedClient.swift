@@ -109,7 +109,7 @@ final class SimulatedClient {
             if plan.faults.flippedReads > 0 { codes.insert(.corrupt) }
         }
         if plan.isDiskTight, touchesDisk { codes.insert(.diskBudget) }
-        if plan.isMemoryTight, [.create, .open, .resume, .commit, .recall, .full, .truncate].contains(verb) {
+        if plan.isMemoryTight, [.create, .open, .resume, .deliver, .commit, .recall, .full, .truncate].contains(verb) {
             codes.insert(.memoryBudget)
         }
         return codes
