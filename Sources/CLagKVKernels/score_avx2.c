@@ -4,7 +4,7 @@
 #define LAGKV_NAME "avx2"
 #define LAGKV_FUSED 1
 #define LAGKV_HALF 1
-#define LAGKV_ROWS_AT_ONCE 2
+#define LAGKV_LANES 8
 #define LAGKV_COLUMNS_AT_ONCE 2
 #include "score_kernels.h"
 #pragma clang attribute pop

@@ -4,7 +4,7 @@
 #define LAGKV_NAME "avx512"
 #define LAGKV_FUSED 1          // has multiply-add
 #define LAGKV_HALF 1           // converts f16 itself
-#define LAGKV_ROWS_AT_ONCE 4   // 4 rows × (sum, squares) × 1 register
+#define LAGKV_LANES 16         // of f32 in a register
 #define LAGKV_COLUMNS_AT_ONCE 4 // 4 columns of 64 bytes × 3 extrema × 1 register
 #include "score_kernels.h"
 #pragma clang attribute pop

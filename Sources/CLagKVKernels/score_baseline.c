@@ -4,7 +4,7 @@
 #define LAGKV_NAME "baseline"
 #define LAGKV_FUSED 0
 #define LAGKV_HALF 0
-#define LAGKV_ROWS_AT_ONCE 1
+#define LAGKV_LANES 4
 #define LAGKV_COLUMNS_AT_ONCE 1
 #include "score_kernels.h"
 #endif

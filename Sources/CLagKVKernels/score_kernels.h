@@ -20,15 +20,14 @@ typedef int32_t i32x4 __attribute__((vector_size(16)));
 
 INLINE f32x16 splat(float x) { return (f32x16){} + x; }
 
-INLINE f32x16 multiply_add(f32x16 a, f32x16 b, f32x16 c) {
+// These take vectors of any width.
 #if LAGKV_FUSED
-    return __builtin_elementwise_fma(a, b, c);
+#define multiply_add(a, b, c) __builtin_elementwise_fma(a, b, c)
 #else
-    return a * b + c;
+#define multiply_add(a, b, c) ((a) * (b) + (c))
 #endif
-}
-
-INLINE f32x16 choose(i32x16 mask, f32x16 yes, f32x16 no) { return (f32x16)(((i32x16)yes & mask) | ((i32x16)no & ~mask)); }
+#define choose(mask, yes, no) \
+    ((__typeof__(no))(((__typeof__(mask))(yes) & (mask)) | ((__typeof__(mask))(no) & ~(mask))))
 
 INLINE f32x16 loaded(const float *from) {
     f32x16 x;
@@ -38,78 +37,90 @@ INLINE f32x16 loaded(const float *from) {
 
 INLINE void store(float *to, f32x16 x) { __builtin_memcpy(to, &x, sizeof x); }
 
-// MARK: Elements to f32, a block of 32 at a time
+// MARK: Elements to f32, a block of 32 channels at a time
 
-enum { block = 32 };
+/// A block's channels are two vectors of 16 lanes; a set whose registers are narrower takes some of the lanes at a time.
+enum { block = 32, lanes = LAGKV_LANES, passes = 16 / lanes };
 
-/// 32 channels as f32. In which lane a channel lies is the element's own affair, as long as it is always the same one.
+typedef float f32xn __attribute__((vector_size(4 * LAGKV_LANES)));
+typedef int32_t i32xn __attribute__((vector_size(4 * LAGKV_LANES)));
+typedef uint32_t u32xn __attribute__((vector_size(4 * LAGKV_LANES)));
+typedef uint16_t u16xn __attribute__((vector_size(2 * LAGKV_LANES)));
+typedef int16_t i16xn __attribute__((vector_size(2 * LAGKV_LANES)));
+typedef uint8_t u8xn __attribute__((vector_size(LAGKV_LANES)));
+typedef int8_t i8xn __attribute__((vector_size(LAGKV_LANES)));
+
+/// The channels of a block that lie in some lanes. In which lane a channel lies is the element's own affair, as long as it is
+/// always the same one.
 typedef struct {
-    f32x16 a, b;
-} f32x32;
+    f32xn a, b;
+} channels;
 
-typedef f32x32 (*widener)(const uint8_t *from);
+/// Widens lanes `lane` … of the block at `from`.
+typedef channels (*widener)(const uint8_t *from, uint32_t lane);
 
-INLINE f32x32 widen_f32(const uint8_t *from) {
-    f32x32 x;
-    __builtin_memcpy(&x, from, sizeof x);
+INLINE f32xn lanes_of(const float *from, uint32_t lane) {
+    f32xn x;
+    __builtin_memcpy(&x, from + lane, sizeof x);
     return x;
 }
 
-INLINE f32x32 widen_bf16(const uint8_t *from) {
-    // A bf16 is the upper half of a f32: the even channels go up, the odd ones lie there already.
-    u32x16 pairs;
-    __builtin_memcpy(&pairs, from, sizeof pairs);
-    return (f32x32){(f32x16)(pairs << 16), (f32x16)(pairs & 0xffff0000)};
+INLINE channels widen_f32(const uint8_t *from, uint32_t lane) {
+    return (channels){lanes_of((const float *)from, lane), lanes_of((const float *)from + 16, lane)};
 }
 
-typedef int8_t i8x32 __attribute__((vector_size(32)));
-typedef uint8_t u8x32 __attribute__((vector_size(32)));
-typedef int16_t i16x32 __attribute__((vector_size(64)));
-typedef uint16_t u16x32 __attribute__((vector_size(64)));
-typedef uint16_t u16x16 __attribute__((vector_size(32)));
+INLINE channels widen_bf16(const uint8_t *from, uint32_t lane) {
+    // A bf16 is the upper half of a f32: the even channels go up, the odd ones lie there already.
+    u32xn pairs;
+    __builtin_memcpy(&pairs, from + 4 * lane, sizeof pairs);
+    return (channels){(f32xn)(pairs << 16), (f32xn)(pairs & 0xffff0000)};
+}
 
-INLINE f32x16 half_to_float(u16x16 bits) {
+INLINE f32xn half_to_float(u16xn bits) {
 #if LAGKV_HALF
-    typedef _Float16 f16x16 __attribute__((vector_size(32)));
-    return __builtin_convertvector((f16x16)bits, f32x16);
+    typedef _Float16 f16xn __attribute__((vector_size(2 * LAGKV_LANES)));
+    return __builtin_convertvector((f16xn)bits, f32xn);
 #else
     // Moved 13 bits up, f16's fields are f32's, but for a bias that is less by 112; the multiplication makes up for it and
     // normalises subnormals. An exponent of all ones stays all ones.
-    u32x16 wide = __builtin_convertvector(bits, u32x16);
-    u32x16 special = (u32x16)((wide & 0x7c00) == 0x7c00) & 0x7f800000;
-    f32x16 magnitude = (f32x16)((wide & 0x7fff) << 13) * 0x1p112f;
-    return (f32x16)((u32x16)magnitude | special | ((wide & 0x8000) << 16));
+    u32xn wide = __builtin_convertvector(bits, u32xn);
+    u32xn special = (u32xn)((wide & 0x7c00) == 0x7c00) & 0x7f800000;
+    f32xn magnitude = (f32xn)((wide & 0x7fff) << 13) * 0x1p112f;
+    return (f32xn)((u32xn)magnitude | special | ((wide & 0x8000) << 16));
 #endif
 }
 
-INLINE f32x32 halves_to_floats(u16x32 bits) {
-    u16x16 a = __builtin_shufflevector(bits, bits, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    u16x16 b = __builtin_shufflevector(bits, bits, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31);
-    return (f32x32){half_to_float(a), half_to_float(b)};
+INLINE channels widen_f16(const uint8_t *from, uint32_t lane) {
+    u16xn a, b;
+    __builtin_memcpy(&a, from + 2 * lane, sizeof a);
+    __builtin_memcpy(&b, from + 2 * (16 + lane), sizeof b);
+    return (channels){half_to_float(a), half_to_float(b)};
 }
 
-INLINE f32x32 widen_f16(const uint8_t *from) {
-    u16x32 bits;
-    __builtin_memcpy(&bits, from, sizeof bits);
-    return halves_to_floats(bits);
-}
-
-INLINE f32x32 widen_e5m2(const uint8_t *from) {
+INLINE f32xn e5m2_to_float(const uint8_t *from) {
     // An e5m2 is the upper half of a f16.
-    u8x32 bits;
+    u8xn bits;
     __builtin_memcpy(&bits, from, sizeof bits);
-    return halves_to_floats(__builtin_convertvector(bits, u16x32) << 8);
+    return half_to_float(__builtin_convertvector(bits, u16xn) << 8);
 }
 
-INLINE f32x32 widen_e4m3(const uint8_t *from) {
+INLINE channels widen_e5m2(const uint8_t *from, uint32_t lane) {
+    return (channels){e5m2_to_float(from + lane), e5m2_to_float(from + 16 + lane)};
+}
+
+INLINE f32xn e4m3_to_float(const uint8_t *from) {
     // Sign-extended and moved 7 bits up, e4m3's fields are f16's, but for the copy of the sign in bit 14 and for a bias that
     // is less by 8. So all numbers are 2⁻⁸ of what they should be, bounds too, and x̂ is what it should be. The one NaN (all
     // ones) becomes f16's.
-    i8x32 bits;
+    i8xn bits;
     __builtin_memcpy(&bits, from, sizeof bits);
-    i16x32 wide = __builtin_convertvector(bits, i16x32);
-    i16x32 nan = ((wide & 0x7f) == 0x7f) & 0x7c00;
-    return halves_to_floats((u16x32)(((wide << 7) & (int16_t)0xbf80) | nan));
+    i16xn wide = __builtin_convertvector(bits, i16xn);
+    i16xn nan = ((wide & 0x7f) == 0x7f) & 0x7c00;
+    return half_to_float((u16xn)(((wide << 7) & (int16_t)0xbf80) | nan));
+}
+
+INLINE channels widen_e4m3(const uint8_t *from, uint32_t lane) {
+    return (channels){e4m3_to_float(from + lane), e4m3_to_float(from + 16 + lane)};
 }
 
 // MARK: Bounds
@@ -218,8 +229,8 @@ static void bounds(uint8_t element, const void *rows, uint32_t tokens, uint32_t 
 
 // MARK: Deviations
 
-/// What 32 channels are scaled by: y = x̂ − ½. A deviation does not change when all is shifted, and values around zero
-/// leave more of f32's digits to the sum of squares.
+/// What the channels of a block are scaled by: y = x̂ − ½. A deviation does not change when all is shifted, and values around
+/// zero leave more of f32's digits to the sum of squares.
 ///
 /// f32:          y = (x − origin) · inverse − ½,  origin = lo
 /// narrower:     y = x · inverse + origin,        origin = −lo · inverse − ½
@@ -227,32 +238,34 @@ static void bounds(uint8_t element, const void *rows, uint32_t tokens, uint32_t 
 /// The second form is one operation less. It rounds lo / (hi − lo), which f32 channels may make as great as 2²⁴ and then
 /// lose every digit; narrower numbers of p bits are at least 2⁻ᵖ apart, and it is at most 2¹¹.
 typedef struct {
-    f32x32 origin, inverse;
+    channels origin, inverse;
 } scale;
 
+/// Those of one pass: of some lanes of all blocks.
 typedef struct {
     scale blocks[LAGKV_CHANNELS / block];
     /// The last block of a row that is no whole number of blocks: it ends where the row ends. Where it overlaps the block
     /// before (or, in a row shorter than a block, lies beyond it) y is 0.
     scale tail;
-    f32x32 tail_shift;
+    channels tail_shift;
 } scales;
 
-INLINE f32x16 scaled(bool wide, f32x16 x, f32x16 origin, f32x16 inverse, f32x16 shift) {
+INLINE f32xn scaled(bool wide, f32xn x, f32xn origin, f32xn inverse, f32xn shift) {
     return wide ? multiply_add(x - origin, inverse, shift) : multiply_add(x, inverse, origin);
 }
 
-INLINE void scale_between(bool wide, f32x16 lo, f32x16 hi, f32x16 shift, f32x16 *origin, f32x16 *inverse) {
+INLINE void scale_between(bool wide, f32xn lo, f32xn hi, f32xn shift, f32xn *origin, f32xn *inverse) {
     // A constant channel (and one whose hi − lo has no reciprocal in f32: below 2⁻¹²⁸, above f32's greatest) adds nothing:
     // its inverse is 0, and so is its lo, as x − lo might overflow and ∞ · 0 is not 0.
-    f32x16 reciprocal = 1 / (hi - lo);
-    i32x16 live = (reciprocal > 0) & (reciprocal <= splat(__FLT_MAX__));
-    lo = choose(live, lo, splat(0));
-    *inverse = choose(live, reciprocal, splat(0));
+    const f32xn zero = {};
+    f32xn reciprocal = 1 / (hi - lo);
+    i32xn live = (reciprocal > 0) & (reciprocal <= zero + __FLT_MAX__);
+    lo = choose(live, lo, zero);
+    *inverse = choose(live, reciprocal, zero);
     *origin = wide ? lo : multiply_add(-lo, *inverse, shift);
 }
 
-INLINE scale scale_block(bool wide, f32x32 lo, f32x32 hi, f32x32 shift) {
+INLINE scale scale_block(bool wide, channels lo, channels hi, channels shift) {
     scale s;
     scale_between(wide, lo.a, hi.a, shift.a, &s.origin.a, &s.inverse.a);
     scale_between(wide, lo.b, hi.b, shift.b, &s.origin.b, &s.inverse.b);
@@ -261,11 +274,12 @@ INLINE scale scale_block(bool wide, f32x32 lo, f32x32 hi, f32x32 shift) {
 
 static const float shift = -0.5f;
 
-INLINE void scale_by(widener widen, size_t size, const uint8_t *lo, const uint8_t *hi, uint32_t dim, scales *by) {
+INLINE void scale_by(widener widen, size_t size, const uint8_t *lo, const uint8_t *hi, uint32_t dim, uint32_t lane, scales *by) {
     const bool wide = size == sizeof(float);
+    const f32xn zero = {}, half = zero + shift;
     for (uint32_t b = 0; b < dim / block; b++) {
         size_t at = b * block * size;
-        by->blocks[b] = scale_block(wide, widen(lo + at), widen(hi + at), (f32x32){splat(shift), splat(shift)});
+        by->blocks[b] = scale_block(wide, widen(lo + at, lane), widen(hi + at, lane), (channels){half, half});
     }
     if (dim % block == 0) return;
 
@@ -274,14 +288,14 @@ INLINE void scale_by(widener widen, size_t size, const uint8_t *lo, const uint8_
     __builtin_memcpy(bottom + at, lo + (dim * size - bytes), bytes);
     __builtin_memcpy(top + at, hi + (dim * size - bytes), bytes);
     __builtin_memset(live + at, 0x38, bytes); // A normal number, above 0, in every format.
-    f32x32 lives = widen(live);
-    by->tail_shift.a = choose(lives.a > 0, splat(shift), splat(0));
-    by->tail_shift.b = choose(lives.b > 0, splat(shift), splat(0));
-    by->tail = scale_block(wide, widen(bottom), widen(top), by->tail_shift);
+    channels lives = widen(live, lane);
+    by->tail_shift.a = choose(lives.a > 0, half, zero);
+    by->tail_shift.b = choose(lives.b > 0, half, zero);
+    by->tail = scale_block(wide, widen(bottom, lane), widen(top, lane), by->tail_shift);
 }
 
-INLINE void accumulate(bool wide, f32x32 x, scale s, f32x32 shift, f32x16 *sum, f32x16 *squares) {
-    f32x16 a = scaled(wide, x.a, s.origin.a, s.inverse.a, shift.a), b = scaled(wide, x.b, s.origin.b, s.inverse.b, shift.b);
+INLINE void accumulate(bool wide, channels x, scale s, channels shift, f32xn *sum, f32xn *squares) {
+    f32xn a = scaled(wide, x.a, s.origin.a, s.inverse.a, shift.a), b = scaled(wide, x.b, s.origin.b, s.inverse.b, shift.b);
     *sum = *sum + a + b;
     *squares = multiply_add(b, b, multiply_add(a, a, *squares));
 }
@@ -305,49 +319,73 @@ INLINE f32x8 sums(const f32x16 v[8]) {
     return __builtin_shufflevector(z, z, 0, 2, 4, 6, 8, 10, 12, 14);
 }
 
+/// The sums of four rows, then their sums of squares, before the lanes are added.
+typedef struct {
+    float vectors[8][16];
+} four_rows;
+
+/// Some lanes at a time, so that all eight sums stay in registers.
+INLINE void add_up(widener widen, size_t size, const uint8_t *const row[4], uint32_t dim, const scales by[], four_rows *total) {
+    const bool wide = size == sizeof(float);
+    const f32xn half = (f32xn){} + shift;
+    const channels halves = {half, half};
+    const uint32_t tail = dim % block;
+    for (uint32_t p = 0; p < passes; p++) {
+        const uint32_t lane = p * lanes;
+        f32xn sum[4] = {}, squares[4] = {};
+        for (uint32_t b = 0; b < dim / block; b++) {
+            const scale s = by[p].blocks[b];
+            for (uint32_t r = 0; r < 4; r++)
+                accumulate(wide, widen(row[r] + b * block * size, lane), s, halves, &sum[r], &squares[r]);
+        }
+        for (uint32_t r = 0; tail != 0 && r < 4; r++) {
+            uint8_t copy[block * 4] = {0};
+            if (dim < block) __builtin_memcpy(copy, row[r], dim * size);
+            channels x = widen(dim < block ? copy : row[r] + (dim - block) * size, lane);
+            accumulate(wide, x, by[p].tail, by[p].tail_shift, &sum[r], &squares[r]);
+        }
+        for (uint32_t r = 0; r < 4; r++) {
+            __builtin_memcpy(total->vectors[r] + lane, &sum[r], sizeof sum[r]);
+            __builtin_memcpy(total->vectors[4 + r] + lane, &squares[r], sizeof squares[r]);
+        }
+    }
+}
+
+INLINE f32x4 deviations_from(const four_rows *total, uint32_t dim) {
+    const float mean = 1.0f / (float)dim, unbiased = dim > 1 ? 1.0f / (float)(dim - 1) : 0;
+    f32x16 vectors[8];
+    __builtin_memcpy(vectors, total, sizeof vectors);
+    f32x8 both = sums(vectors);
+    f32x4 sum = __builtin_shufflevector(both, both, 0, 4, 2, 6), squares = __builtin_shufflevector(both, both, 1, 5, 3, 7);
+    f32x4 variance = (squares - sum * sum * mean) * unbiased;
+    variance = (f32x4)((i32x4)variance & ~(variance < 0)); // Rounding may leave less than zero; NaN stays NaN.
+    return __builtin_elementwise_sqrt(variance);
+}
+
 INLINE void deviations_of(widener widen, size_t size, const uint8_t *rows, uint32_t tokens, uint32_t dim, const uint8_t *lo,
                           const uint8_t *hi, const uint8_t *ahead, size_t ahead_stride, float *out) {
-    scales by;
-    scale_by(widen, size, lo, hi, dim, &by);
-    const bool wide = size == sizeof(float);
-    const f32x32 halves = {splat(shift), splat(shift)};
+    scales by[passes];
+    for (uint32_t p = 0; p < passes; p++) scale_by(widen, size, lo, hi, dim, p * lanes, &by[p]);
     const size_t stride = dim * size;
-    const uint32_t tail = dim % block;
-    const float mean = 1.0f / (float)dim, unbiased = dim > 1 ? 1.0f / (float)(dim - 1) : 0;
 
-    for (uint32_t t = 0; t < tokens; t += 4) {
-        f32x16 total[8] = {}; // Four sums, then four sums of squares.
-        for (uint32_t first = 0; first < 4; first += LAGKV_ROWS_AT_ONCE) {
-            const uint8_t *row[LAGKV_ROWS_AT_ONCE];
-            f32x16 sum[LAGKV_ROWS_AT_ONCE] = {}, squares[LAGKV_ROWS_AT_ONCE] = {};
-            for (uint32_t r = 0; r < LAGKV_ROWS_AT_ONCE; r++) {
-                uint32_t token = t + first + r; // Beyond the last row the last is done again: its result is never read.
-                row[r] = rows + (token < tokens ? token : tokens - 1) * stride;
-                if (token < tokens) {
-                    // Into the second level: the first has no room, and waiting for memory would hold up its misses.
-                    const uint8_t *next = ahead + token * ahead_stride;
-                    for (size_t line = 0; line < ahead_stride; line += 64) __builtin_prefetch(next + line, 0, 2);
-                }
-            }
-            for (uint32_t b = 0; b < dim / block; b++) {
-                const scale s = by.blocks[b];
-                for (uint32_t r = 0; r < LAGKV_ROWS_AT_ONCE; r++)
-                    accumulate(wide, widen(row[r] + b * block * size), s, halves, &sum[r], &squares[r]);
-            }
-            for (uint32_t r = 0; tail != 0 && r < LAGKV_ROWS_AT_ONCE; r++) {
-                uint8_t copy[block * 4] = {0};
-                if (dim < block) __builtin_memcpy(copy, row[r], stride);
-                f32x32 x = widen(dim < block ? copy : row[r] + (dim - block) * size);
-                accumulate(wide, x, by.tail, by.tail_shift, &sum[r], &squares[r]);
-            }
-            for (uint32_t r = 0; r < LAGKV_ROWS_AT_ONCE; r++) total[first + r] = sum[r], total[4 + first + r] = squares[r];
+    // Adding lanes is a long chain of short steps: of four times four rows they overlap.
+    enum { fours = 4 };
+    for (uint32_t first = 0; first < tokens; first += 4 * fours) {
+        four_rows total[fours];
+        const uint32_t end = tokens - first < 4 * fours ? tokens : first + 4 * fours;
+        for (uint32_t t = first; t < end; t += 4) {
+            const size_t until = (t + 4 < end ? t + 4 : end) * ahead_stride;
+            // Into the second level: the first has no room, and waiting for memory would hold up its misses.
+            for (size_t line = t * ahead_stride; line < until; line += 64) __builtin_prefetch(ahead + line, 0, 2);
+            const uint8_t *row[4];
+            for (uint32_t r = 0; r < 4; r++) // Beyond the last row the last is done again: its result is never read.
+                row[r] = rows + (t + r < end ? t + r : end - 1) * stride;
+            add_up(widen, size, row, dim, by, &total[(t - first) / 4]);
         }
-        f32x8 both = sums(total);
-        f32x4 sum = __builtin_shufflevector(both, both, 0, 4, 2, 6), squares = __builtin_shufflevector(both, both, 1, 5, 3, 7);
-        f32x4 variance = (squares - sum * sum * mean) * unbiased;
-        variance = (f32x4)((i32x4)variance & ~(variance < 0)); // Rounding may leave less than zero; NaN stays NaN.
-        variance = __builtin_elementwise_sqrt(variance);
-        __builtin_memcpy(out + t, &variance, sizeof variance);
+        for (uint32_t t = first; t < end; t += 4) {
+            f32x4 four = deviations_from(&total[(t - first) / 4], dim);
+            __builtin_memcpy(out + t, &four, sizeof four);
+        }
     }
 }
 

@@ -41,8 +41,8 @@ public struct ChunkScorer: ~Copyable {
     /// A token with a value that is not finite, in its key or its value, or whose σ f32 cannot hold, is *abnormal*: no
     /// softmax sees it, and it stays before any other.
     ///
-    /// Costs one read of all four. With AVX-512 and 16-bit elements a thread does this at half the speed at which it can
-    /// read memory, given `ahead`; at four tenths without.
+    /// Costs one read of all four. With 16-bit elements, and vectors of AVX2 or wider, a thread does this at half the speed at
+    /// which it can read memory, given `ahead`.
     /// - Parameters:
     ///   - keys, values: chunk p, `[L, keyDim]` and `[L, valueDim]`, each contiguous, aligned to nothing.
     ///   - nextKeys, nextValues: chunk p+1, likewise.
