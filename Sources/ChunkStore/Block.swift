@@ -81,8 +81,11 @@ extension CodecContext {
     }
 
     /// Decodes a block whose checksum was right to `pieces` of `target`.
+    /// - Parameter ahead: how many bytes lie after `stored` that are likely to be decoded next.
     /// - Returns: false if the block cannot be decoded; what is at `pieces` is undefined then.
-    func decode(_ stored: RawSpan, _ codec: Codec, element: Int, to pieces: [Piece], of target: inout MutableRawSpan) -> Bool {
+    func decode(
+        _ stored: RawSpan, _ codec: Codec, ahead: Int, element: Int, to pieces: [Piece], of target: inout MutableRawSpan
+    ) -> Bool {
         let rawBytes = Self.length(of: pieces, in: target.byteCount)
         guard rawBytes > 0 else { return stored.isEmpty }
         return stored.withUnsafeBytes { stored in
@@ -90,7 +93,8 @@ extension CodecContext {
                 switch codec {
                 case .raw: decodeRaw(stored, pieces, target, rawBytes)
                 case .planes: decodePlanes(stored, decompress, element, pieces, target, rawBytes)
-                case .tiers: decodePlanes(stored, decodeTiers, element, pieces, target, rawBytes)
+                case .tiers:
+                    decodePlanes(stored, { decodeTiers($0, into: $1, ahead: ahead) }, element, pieces, target, rawBytes)
                 }
             }
         }

@@ -71,11 +71,12 @@ final class CodecContext: @unchecked Sendable {
         return plan.stored_bytes
     }
 
+    /// - Parameter ahead: how many bytes after `stored` are there to be decoded next.
     /// - Returns: whether `stored` is tiers of as many values as `plane`, which `topPlane` gave, has.
-    func decodeTiers(_ stored: UnsafeRawBufferPointer, into plane: UnsafeMutableBufferPointer<UInt8>) -> Bool {
+    func decodeTiers(_ stored: UnsafeRawBufferPointer, into plane: UnsafeMutableBufferPointer<UInt8>, ahead: Int) -> Bool {
         let bytes = stored.baseAddress!.assumingMemoryBound(to: UInt8.self)
         let below = work.baseAddress! + lagkv_tiers_room(plane.count)
-        return lagkv_tiers_decode(bytes, stored.count, plane.baseAddress!, plane.count, below) != 0
+        return lagkv_tiers_decode(bytes, stored.count, ahead, plane.baseAddress!, plane.count, below) != 0
     }
 
     /// - Returns: the frame's length, or nil if it does not fit.

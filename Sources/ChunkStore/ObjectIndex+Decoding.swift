@@ -142,8 +142,9 @@ extension ObjectIndex {
         _ block: Int, _ part: RawSpan, _ range: Range<Int>, _ pieces: [Piece], _ target: inout MutableRawSpan, _ context: CodecContext
     ) throws(CacheError) {
         let stored = try verified(block, in: part, of: range)
+        let ahead = range.upperBound - self.range(of: block).upperBound
         let element = header.geometry.element.byteCount
-        guard context.decode(stored, entries[block].codec, element: element, to: pieces, of: &target) else {
+        guard context.decode(stored, entries[block].codec, ahead: ahead, element: element, to: pieces, of: &target) else {
             throw corrupt(block, "\(pieces.reduce(0) { $0 + $1.byteCount }) bytes of rows")
         }
     }

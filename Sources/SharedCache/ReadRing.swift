@@ -28,11 +28,12 @@ final class ReadRing<Item: Sendable> {
     /// Fires when `next` grows.
     private let nextGrew = Signal()
 
-    /// Bytes that are on their way at a time: enough to keep a disk busy. Not more, for two reasons: others' reads have to get
-    /// through, and a disk (a virtual one in particular) that always has something to do may tell of all of it at the end.
-    private static var bytesInFlight: Int { 8 << 20 }
+    /// Bytes that are on their way at a time, at most; about half of it where chunks are well compressed. A disk (a virtual one in
+    /// particular) may tell of everything it was given at the end: it has to last until that is decoded. Not more, since
+    /// others' reads have to get through.
+    private static var bytesInFlight: Int { 24 << 20 }
     /// Reads that are on their way at a time, where they are small.
-    private static var readsInFlight: Int { 32 }
+    private static var readsInFlight: Int { 64 }
 
     /// - Parameters:
     ///   - count: how many items there are, at least one.

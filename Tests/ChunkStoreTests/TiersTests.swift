@@ -56,7 +56,7 @@ struct TiersTests {
     }
 
     private typealias Encode = (UnsafeMutablePointer<UInt8>, Int, UnsafePointer<lagkv_tiers_t>, UnsafeMutablePointer<UInt8>) -> Void
-    private typealias Decode = (UnsafePointer<UInt8>, Int, UnsafeMutablePointer<UInt8>, Int, UnsafeMutablePointer<UInt8>) -> Int32
+    private typealias Decode = (UnsafePointer<UInt8>, Int, Int, UnsafeMutablePointer<UInt8>, Int, UnsafeMutablePointer<UInt8>) -> Int32
 
     private static func encoded(_ plane: [UInt8], _ encode: Encode) -> [UInt8] {
         var plan = lagkv_tiers_t()
@@ -72,7 +72,7 @@ struct TiersTests {
         let room = lagkv_tiers_room(count)
         var plane = [UInt8](repeating: 0, count: room) + [0xA5]
         var work = [UInt8](repeating: 0, count: 2 * room) + [0xA5]
-        let isValid = decode(stored, stored.count, &plane, count, &work) != 0
+        let isValid = decode(stored, stored.count, 0, &plane, count, &work) != 0
         #expect(plane.last == 0xA5 && work.last == 0xA5, "written beyond the room")
         return isValid ? Array(plane[..<count]) : nil
     }

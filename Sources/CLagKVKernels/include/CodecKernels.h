@@ -37,12 +37,14 @@ void lagkv_tiers_plan(const uint8_t *plane, size_t count, lagkv_tiers_t *plan);
 void lagkv_tiers_encode(uint8_t *plane, size_t count, const lagkv_tiers_t *plan, uint8_t *stored);
 
 /* Whether `stored` is `count` values in tiers; they are in `plane` then. Any bytes may be given. The plane has
-   lagkv_tiers_room(count) bytes, `work` twice that. */
-int lagkv_tiers_decode(const uint8_t *stored, size_t stored_bytes, uint8_t *plane, size_t count, uint8_t *work);
+   lagkv_tiers_room(count) bytes, `work` twice that. Of the `ahead_bytes` that follow `stored` in memory as many come into the
+   caches meanwhile as the values may take: what is decoded next. */
+int lagkv_tiers_decode(const uint8_t *stored, size_t stored_bytes, size_t ahead_bytes, uint8_t *plane, size_t count, uint8_t *work);
 
-/* The same without vector instructions. For tests. */
+/* The same without vector instructions, and without fetching ahead. For tests. */
 void lagkv_tiers_encode_portable(uint8_t *plane, size_t count, const lagkv_tiers_t *plan, uint8_t *stored);
-int lagkv_tiers_decode_portable(const uint8_t *stored, size_t stored_bytes, uint8_t *plane, size_t count, uint8_t *work);
+int lagkv_tiers_decode_portable(const uint8_t *stored, size_t stored_bytes, size_t ahead_bytes, uint8_t *plane, size_t count,
+                                uint8_t *work);
 
 /* The CRC-32C (Castagnoli; as in iSCSI and ext4) of `count` bytes; `crc` is 0, or the CRC of the bytes before them. */
 uint32_t lagkv_crc32c(uint32_t crc, const uint8_t *bytes, size_t count);
