@@ -56,7 +56,8 @@ struct TiersTests {
     }
 
     private typealias Encode = (UnsafeMutablePointer<UInt8>, Int, UnsafePointer<lagkv_tiers_t>, UnsafeMutablePointer<UInt8>) -> Void
-    private typealias Decode = (UnsafePointer<UInt8>, Int, Int, UnsafeMutablePointer<UInt8>, Int, UnsafeMutablePointer<UInt8>) -> Int32
+    private typealias Decode =
+        (UnsafePointer<UInt8>, Int, Int, UnsafeMutablePointer<UInt8>, Int, UnsafeMutablePointer<UInt8>) -> Int32
 
     private static func encoded(_ plane: [UInt8], _ encode: Encode) -> [UInt8] {
         var plan = lagkv_tiers_t()
