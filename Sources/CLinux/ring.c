@@ -123,8 +123,9 @@ void clinux_ring_send(struct clinux_ring *ring, uint64_t user_data, int fd, cons
     tag(sqe, user_data);
 }
 
-// A transfer of this size pins many pages before it is under way; a kernel thread does that, so that the loop goes on.
-#define LARGE (256u << 10)
+// A transfer of this size pins many pages before it is under way; a kernel thread does that, so that the loop goes on. Smaller
+// ones are over sooner than a thread is woken between workers that have the cores.
+#define LARGE (1u << 20)
 
 static void prepare_transfer(
     struct clinux_ring *ring, uint64_t user_data, int opcode, int fd, const void *bytes, unsigned length, uint64_t offset) {

@@ -17,7 +17,7 @@ final class ReadAhead {
         let evicted: FileBytes
     }
 
-    private let ring: ReadRing<Item>
+    private let ring: ReadRing<FileBytes>
     /// Of the objects, in the order of their chunks.
     private let ids: [ObjectID]
     private let layers: Range<Int>
@@ -35,7 +35,7 @@ final class ReadAhead {
         onRead: @escaping @CacheLoop (Int) -> Void
     ) {
         let placeBytes = objects.reduce(0) { max($0, $1.byteBoundOfLayer) }
-        ring = ReadRing(count: objects.count * layers.count, placeBytes: placeBytes, byteLimit: byteLimit, pool)
+        ring = ReadRing(count: objects.count * layers.count, partsPerItem: 2, placeBytes: placeBytes, byteLimit: byteLimit, pool)
         ids = objects.map(\.header.id)
         self.layers = layers
         layer = layers.lowerBound
@@ -55,24 +55,17 @@ final class ReadAhead {
     /// Reads for a view of `objects` until `endView`.
     func beginView(_ objects: [StoredObject]) {
         let (layers, onRead) = (layers, onRead)
-        ring.begin { number, place throws(CacheError) in
+        ring.begin { number, part, place throws(CacheError) in
             let (object, layer) = (objects[number % objects.count], layers.lowerBound + number / objects.count)
-            let (kept, evicted) = (object.index.keptRange(layer: layer), object.index.evictedRange(layer: layer))
-            // Both at once: every read that waits for another is a journey to the disk.
-            let evictedBytes = Self.read(evicted, of: object, into: place.dropFirst(object.bytesToRead(kept)))
-            let keptBytes = Self.read(kept, of: object, into: place)
-            // And both are over before either may fail: the place is somebody else's then.
-            let results = (await keptBytes.value, await evictedBytes.value)
-            let item = Item(kept: try results.0.get(), evicted: try results.1.get())
-            onRead(kept.count + evicted.count)
-            return item
+            let kept = object.index.keptRange(layer: layer)
+            let (range, room) =
+                part == 0
+                ? (kept, place)
+                : (object.index.evictedRange(layer: layer), place.dropFirst(object.bytesToRead(kept)))
+            let bytes = try await object.read(range, into: room)
+            onRead(range.count)
+            return bytes
         }
-    }
-
-    private static func read(
-        _ range: Range<Int>, of object: StoredObject, into place: ReadPlace
-    ) -> Task<Result<FileBytes, CacheError>, Never> {
-        CacheLoop.start { await Result(of: { () async throws(CacheError) in try await object.read(range, into: place) }) }
     }
 
     /// - Returns: whether there is another layer to read for.
@@ -83,7 +76,10 @@ final class ReadAhead {
     }
 
     /// Waits for the bytes of object `number`. Every object is asked for once in a view, in order, and let go of afterwards.
-    func item(_ number: Int) async throws(CacheError) -> Item { try await ring.item(first + number) }
+    func item(_ number: Int) async throws(CacheError) -> Item {
+        let parts = try await ring.item(first + number)
+        return Item(kept: parts[0], evicted: parts[1])
+    }
 
     /// The bytes of object `number` are not needed any more.
     func letGo(_ number: Int) { ring.letGo(first + number) }

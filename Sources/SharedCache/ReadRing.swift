@@ -9,24 +9,38 @@ internal import LinuxKit
 /// so the disk goes on while workers decode and while a client thinks. The buffer is one large one, since the disk is read at
 /// its full rate only into huge pages.
 ///
+/// Readers take the items' parts in order, each the next one as soon as the disk has answered it, so that the disk has its
+/// next task before anybody looks at what it brought.
+///
 /// Invariant: item i lies at place i % places, and is read after item i − places was let go of.
 @CacheLoop
-final class ReadRing<Item: Sendable> {
-    /// Reads item `number`.
-    typealias Read = @CacheLoop (_ number: Int, _ place: ReadPlace) async throws(CacheError) -> Item
+final class ReadRing<Part: Sendable> {
+    /// Reads part `part` of item `number` to its share of the place.
+    typealias Read = @CacheLoop (_ number: Int, _ part: Int, _ place: ReadPlace) async throws(CacheError) -> Part
+
+    /// An item that is being read, or was.
+    private struct Item {
+        var parts: [Result<Part, CacheError>?]
+        var missing: Int
+        /// Who waits for it.
+        var taker: UnsafeContinuation<Void, Never>?
+    }
 
     private let count: Int
+    private let partsPerItem: Int
     private let placeBytes: Int
     private let buffer: AlignedBuffer
     private let pool: BufferPool
-    private var places: [Task<Result<Item, CacheError>, Never>?]
-    /// The first item that is not being read yet.
+    private var places: [Item?]
+    /// The first part that is not being read yet, counted through all items.
     private var next = 0
-    private var reading = 0
+    private var readers = 0
     /// Nil while nothing may be read.
     private var read: Read?
-    /// Fires when `next` grows.
-    private let nextGrew = Signal()
+    /// Fires when an item gets its place.
+    private let placed = Signal()
+    /// Fires when there is no reader.
+    private let rested = Signal()
 
     /// Bytes that are on their way at a time, at most; about half of it where chunks are well compressed. A disk (a virtual one in
     /// particular) may tell of everything it was given at the end: it has to last until that is decoded. Not more, since
@@ -37,10 +51,12 @@ final class ReadRing<Item: Sendable> {
 
     /// - Parameters:
     ///   - count: how many items there are, at least one.
+    ///   - partsPerItem: reads that an item takes.
     ///   - placeBytes: bytes that an item takes, in whole blocks; one that takes more gets memory of its own.
     ///   - byteLimit: bytes of the buffer, unless one item alone takes more.
-    init(count: Int, placeBytes: Int, byteLimit: Int, _ pool: BufferPool) {
+    init(count: Int, partsPerItem: Int = 1, placeBytes: Int, byteLimit: Int, _ pool: BufferPool) {
         self.count = count
+        self.partsPerItem = partsPerItem
         self.placeBytes = placeBytes
         self.pool = pool
         let placeCount = max(1, min(byteLimit / placeBytes, count))
@@ -60,10 +76,14 @@ final class ReadRing<Item: Sendable> {
     /// Reads nothing more until `begin`. What was begun is still read.
     func pause() { read = nil }
 
-    /// Waits for item `number`. Items are asked for once, in order, and let go of afterwards.
-    func item(_ number: Int) async throws(CacheError) -> Item {
-        while number >= next { await nextGrew.wait() }
-        return try await places[number % places.count]!.value.get()
+    /// Waits for all parts of item `number`, and throws what the first failed with. Items are asked for once, and let go of afterwards.
+    func item(_ number: Int) async throws(CacheError) -> [Part] {
+        while number * partsPerItem >= next { await placed.wait() }
+        let place = number % places.count
+        if places[place]!.missing > 0 { await withUnsafeContinuation { places[place]!.taker = $0 } }
+        var parts: [Part] = []
+        for part in places[place]!.parts { parts.append(try part!.get()) }
+        return parts
     }
 
     /// The bytes of item `number` are not needed any more.
@@ -75,24 +95,44 @@ final class ReadRing<Item: Sendable> {
     /// Reads nothing more, and waits until the disk is done with the buffer.
     func end() async {
         pause()
-        for place in places { _ = await place?.value }
+        while readers > 0 { await rested.wait() }
     }
 
     private func readOn() {
-        let mostReads = max(2, min(Self.readsInFlight, Self.bytesInFlight / placeBytes))
-        while let read, next < count, reading < mostReads, places[next % places.count] == nil {
-            let number = next
-            let start = number % places.count * placeBytes
-            let place = ReadPlace(buffer, start..<start + placeBytes, pool)
-            reading += 1
-            next += 1
-            places[number % places.count] = CacheLoop.start {
-                let result = await Result(of: { () async throws(CacheError) in try await read(number, place) })
-                self.reading -= 1
-                self.readOn()
-                return result
-            }
-            nextGrew.fire()
+        let mostReaders = max(2, min(Self.readsInFlight, partsPerItem * Self.bytesInFlight / placeBytes))
+        while readers < mostReaders, let first = take() {
+            readers += 1
+            CacheLoop.start { await self.read(from: first) }
         }
+    }
+
+    /// The next part to read and how, if it may be read, and there is one, and a place for it. Whoever takes it has to read it.
+    private func take() -> (part: Int, read: Read)? {
+        guard let read, next < count * partsPerItem else { return nil }
+        if next % partsPerItem == 0 {
+            let place = next / partsPerItem % places.count
+            guard places[place] == nil else { return nil }
+            places[place] = Item(parts: Array(repeating: nil, count: partsPerItem), missing: partsPerItem)
+            placed.fire()
+        }
+        defer { next += 1 }
+        return (next, read)
+    }
+
+    /// Reads part `first`, and others after it for as long as there are some to take.
+    private func read(from first: (part: Int, read: Read)) async {
+        var taken: (part: Int, read: Read)? = first
+        while let (part, read) = taken {
+            let (number, part) = part.quotientAndRemainder(dividingBy: partsPerItem)
+            let place = number % places.count
+            let start = place * placeBytes
+            let room = ReadPlace(buffer, start..<start + placeBytes, pool)
+            places[place]!.parts[part] = await Result(of: { () async throws(CacheError) in try await read(number, part, room) })
+            places[place]!.missing -= 1
+            taken = take()
+            if places[place]!.missing == 0 { places[place]!.taker?.resume() }
+        }
+        readers -= 1
+        if readers == 0 { rested.fire() }
     }
 }

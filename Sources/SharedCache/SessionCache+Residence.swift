@@ -175,7 +175,7 @@ extension SessionCache {
         let placeBytes = parts.reduce(chunkBytes) { max($0, $1.object.bytesToRead($1.range)) }
         let reads = ReadRing<(part: Part, kept: FileBytes)>(
             count: parts.count + chunks, placeBytes: placeBytes, byteLimit: settings.readAhead, pool)
-        reads.begin { number, place throws(CacheError) in
+        reads.begin { number, _, place throws(CacheError) in
             if number < parts.count {
                 let part = parts[number]
                 return (part, try await part.object.read(part.range, into: place))
@@ -186,7 +186,7 @@ extension SessionCache {
         do throws(CacheError) {
             let headers = try await concurrently(parts.count + chunks) { number throws(CacheError) in
                 defer { reads.letGo(number) }
-                let (part, kept) = try await reads.item(number)
+                let (part, kept) = try await reads.item(number)[0]
                 return try await self.fill(resident.slabs, from: part, kept)
             }
             return headers.dropFirst(parts.count)
