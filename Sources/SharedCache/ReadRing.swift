@@ -76,7 +76,8 @@ final class ReadRing<Part: Sendable> {
     /// Reads nothing more until `begin`. What was begun is still read.
     func pause() { read = nil }
 
-    /// Waits for all parts of item `number`, and throws what the first failed with. Items are asked for once, and let go of afterwards.
+    /// Waits for all parts of item `number`, and throws what the first failed with. Items are asked for once, and let go of
+    /// afterwards.
     func item(_ number: Int) async throws(CacheError) -> [Part] {
         while number * partsPerItem >= next { await placed.wait() }
         let place = number % places.count
