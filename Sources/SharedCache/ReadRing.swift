@@ -20,10 +20,19 @@ final class ReadRing<Part: Sendable> {
 
     /// An item that is being read, or was.
     private struct Item {
+        /// Nil: not there yet.
         var parts: [Result<Part, CacheError>?]
-        var missing: Int
         /// Who waits for it.
         var taker: UnsafeContinuation<Void, Never>?
+
+        var isThere: Bool { parts.allSatisfy { $0 != nil } }
+    }
+
+    /// A part that somebody has to read.
+    private struct Assignment {
+        let number: Int
+        let part: Int
+        let read: Read
     }
 
     private let count: Int
@@ -81,7 +90,7 @@ final class ReadRing<Part: Sendable> {
     func item(_ number: Int) async throws(CacheError) -> [Part] {
         while number * partsPerItem >= next { await placed.wait() }
         let place = number % places.count
-        if places[place]!.missing > 0 { await withUnsafeContinuation { places[place]!.taker = $0 } }
+        if !places[place]!.isThere { await withUnsafeContinuation { places[place]!.taker = $0 } }
         var parts: [Part] = []
         for part in places[place]!.parts { parts.append(try part!.get()) }
         return parts
@@ -100,38 +109,41 @@ final class ReadRing<Part: Sendable> {
     }
 
     private func readOn() {
-        let mostReaders = max(2, min(Self.readsInFlight, partsPerItem * Self.bytesInFlight / placeBytes))
+        // Two items at a time at least, however large they are.
+        let mostReaders = max(2 * partsPerItem, min(Self.readsInFlight, partsPerItem * Self.bytesInFlight / placeBytes))
         while readers < mostReaders, let first = take() {
             readers += 1
             CacheLoop.start { await self.read(from: first) }
         }
     }
 
-    /// The next part to read and how, if it may be read, and there is one, and a place for it. Whoever takes it has to read it.
-    private func take() -> (part: Int, read: Read)? {
+    /// The next part to read, if it may be read, and there is one, and a place for it. Whoever takes it has to read it.
+    private func take() -> Assignment? {
         guard let read, next < count * partsPerItem else { return nil }
-        if next % partsPerItem == 0 {
-            let place = next / partsPerItem % places.count
+        let (number, part) = next.quotientAndRemainder(dividingBy: partsPerItem)
+        if part == 0 {
+            let place = number % places.count
             guard places[place] == nil else { return nil }
-            places[place] = Item(parts: Array(repeating: nil, count: partsPerItem), missing: partsPerItem)
+            places[place] = Item(parts: Array(repeating: nil, count: partsPerItem))
             placed.fire()
         }
-        defer { next += 1 }
-        return (next, read)
+        next += 1
+        return Assignment(number: number, part: part, read: read)
     }
 
-    /// Reads part `first`, and others after it for as long as there are some to take.
-    private func read(from first: (part: Int, read: Read)) async {
-        var taken: (part: Int, read: Read)? = first
-        while let (part, read) = taken {
-            let (number, part) = part.quotientAndRemainder(dividingBy: partsPerItem)
-            let place = number % places.count
+    /// Reads `first`, and what comes after it for as long as there is something to take.
+    private func read(from first: Assignment) async {
+        var taken: Assignment? = first
+        while let assignment = taken {
+            let place = assignment.number % places.count
             let start = place * placeBytes
             let room = ReadPlace(buffer, start..<start + placeBytes, pool)
-            places[place]!.parts[part] = await Result(of: { () async throws(CacheError) in try await read(number, part, room) })
-            places[place]!.missing -= 1
+            places[place]!.parts[assignment.part] = await Result(of: { () async throws(CacheError) in
+                try await assignment.read(assignment.number, assignment.part, room)
+            })
+            // Before anybody looks at this one.
             taken = take()
-            if places[place]!.missing == 0 { places[place]!.taker?.resume() }
+            if places[place]!.isThere { places[place]!.taker?.resume() }
         }
         readers -= 1
         if readers == 0 { rested.fire() }
