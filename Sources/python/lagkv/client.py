@@ -9,23 +9,9 @@ from typing import Self
 
 from . import elements, errors
 from .connection import Connection
+from .directory import Directory, whose
 from .session import Session
-from .wire import (
-    ALL_TOKENS,
-    MAGIC,
-    MYSELF,
-    VERSION,
-    Attachment,
-    Description,
-    Fields,
-    SessionRow,
-    Verb,
-    string,
-    u8,
-    u16,
-    u32,
-    u64,
-)
+from .wire import MAGIC, VERSION, Attachment, Description, Fields, Verb, string, u8, u16, u32
 
 
 def connect(path: str | os.PathLike[str] | None = None, *, timeout: float | None = None) -> Client:
@@ -43,7 +29,7 @@ def connect(path: str | os.PathLike[str] | None = None, *, timeout: float | None
     return Client(Connection(path, timeout))
 
 
-class Client:
+class Client(Directory):
     """A connection to a daemon. May be used from several threads; requests take turns.
 
     Closing it ends all its sessions' leases. ``with lagkv.connect() as client`` closes it at the end.
@@ -52,7 +38,7 @@ class Client:
     """
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        super().__init__(connection)
         try:
             hello = u32(MAGIC) + u16(VERSION) + u16(VERSION) + string("lagkv for Python")
             version, self.daemon, self.daemon_pid = connection.ask(
@@ -129,7 +115,7 @@ class Client:
             NotFound, Busy, Mismatch, NotPermitted, BudgetExceeded, Corrupt
         """
         check = fingerprint is not None
-        body = _whose(name, owner) + u8(write) + u8(check) + string(fingerprint or "")
+        body = whose(name, owner) + u8(write) + u8(check) + string(fingerprint or "")
         return self._attach(Verb.OPEN, body)
 
     def _attach(self, verb: Verb, payload: bytes) -> Session:
@@ -138,55 +124,10 @@ class Client:
             fields = Fields(body)
             attachment = Attachment.read(fields)
             fields.end()
-            return Session(self, attachment, slab=descriptors[0], control=descriptors[1])
+            return Session(self._connection, attachment, slab=descriptors[0], control=descriptors[1])
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-
-    # MARK: sessions by name
-
-    def sessions(self, everybody: bool = False) -> list[SessionRow]:
-        """All sessions of this user, or all that this user may see, ordered by owner and name."""
-        rows: list[SessionRow] = []
-        more = True
-        while more:
-            after, name = (rows[-1].owner, rows[-1].name) if rows else (0, "")
-            body = u8(everybody) + u32(after) + string(name)
-            page, more = self._connection.ask(Verb.LIST, body, lambda fields: (fields.list(SessionRow.read), fields.bool()))
-            if more and not page:
-                raise errors.garbled("a page of sessions", "no rows, but more to come", "rows")
-            rows += page
-        return rows
-
-    def show(self, name: str, *, owner: int | None = None) -> SessionRow:
-        """What the daemon knows of one session now."""
-        return self._connection.ask(Verb.SHOW, _whose(name, owner), SessionRow.read)
-
-    def fork(self, name: str, new: str, tokens: int | None = None, *, owner: int | None = None) -> SessionRow:
-        """Make a session ``new`` of this user's with the first ``tokens`` tokens (all without) of another. The files of
-        sealed chunks are shared, so this costs no more than the window. The new one is durable, and suspended."""
-        body = _whose(name, owner) + string(new) + u64(ALL_TOKENS if tokens is None else tokens)
-        return self._connection.ask(Verb.FORK, body, SessionRow.read)
-
-    def rename(self, name: str, new: str) -> None:
-        """Give one of this user's sessions another name."""
-        self._connection.tell(Verb.RENAME, string(name) + string(new))
-
-    def delete(self, name: str, *, owner: int | None = None) -> None:
-        """Delete a session, in memory and on disk. Files that forks share stay theirs."""
-        self._connection.tell(Verb.DELETE, _whose(name, owner))
-
-    def suspend(self, name: str, *, owner: int | None = None) -> SessionRow:
-        """Write what is not yet on disk and give the session's memory back. Handles of it become invalid.
-
-        Raises:
-            Busy: another connection holds the writer's lease.
-        """
-        return self._connection.ask(Verb.SUSPEND, _whose(name, owner), SessionRow.read)
-
-    def resume(self, name: str, *, owner: int | None = None) -> SessionRow:
-        """Bring a session's hot view back into memory ahead of its opening."""
-        return self._connection.ask(Verb.RESUME, _whose(name, owner), SessionRow.read)
 
     # MARK: the daemon
 
@@ -211,7 +152,3 @@ class Client:
     def __repr__(self) -> str:
         state = "" if self._connection.is_open else ", closed"
         return f"<lagkv.Client of {self.daemon!r}, pid {self.daemon_pid}, at {self._connection.path}{state}>"
-
-
-def _whose(name: str, owner: int | None) -> bytes:
-    return string(name) + u32(MYSELF if owner is None else owner)

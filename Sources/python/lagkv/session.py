@@ -6,19 +6,17 @@ import mmap
 import os
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import elements, errors, inlet
 from .connection import Connection
+from .directory import Directory
 from .shared import ORDERED, Arrangement, ControlFile, SlabFile, arrayed, mapped
 from .view import View
 from .wire import Attachment, Description, Fields, Full, SessionRow, Standing, Verb, choices, u8, u32, u64
-
-if TYPE_CHECKING:
-    from .client import Client
 
 _DELIVERED, _DURABLE = 1, 2
 
@@ -33,11 +31,11 @@ class Session:
     The requests of one session belong in one thread at a time; reading arrays may go on in others.
     """
 
-    def __init__(self, client: Client, attachment: Attachment, slab: int, control: int) -> None:
+    def __init__(self, connection: Connection, attachment: Attachment, slab: int, control: int) -> None:
         """Map the two descriptors; they stay the caller's to close."""
         row = attachment.row
-        self._client = client
-        self._connection: Connection = client._connection
+        self._connection = connection
+        self._directory = Directory(connection)
         self._handle = attachment.handle
         self._open = True
         #: The name it was opened by.
@@ -55,7 +53,6 @@ class Session:
         self._keys, self._values, self._ids = (_read_only(a) for a in (self._slab.keys, self._slab.values, self._slab.ids))
         self._arrangement = self._control.arrangement(self._connection.check)
         self._tokens = self._arrangement.length(self._slab.published[0])
-        # A commit said that another follows at once; until one does, the daemon holds on to freed pages.
 
     # MARK: what is known
 
@@ -310,19 +307,19 @@ class Session:
         It is durable and suspended; open it to go on with it.
         """
         self._handled()
-        return self._client.fork(self.name, name, tokens, owner=self.owner)
+        return self._directory.fork(self.name, name, tokens, owner=self.owner)
 
     def suspend(self) -> SessionRow:
         """Write what is not yet on disk and give the memory back. This handle is closed by it."""
         self._handled()
-        row = self._client.suspend(self.name, owner=self.owner)
+        row = self._directory.suspend(self.name, owner=self.owner)
         self._open = False
         return row
 
     def show(self) -> SessionRow:
         """What the daemon knows of the session now."""
         self._handled()
-        return self._client.show(self.name, owner=self.owner)
+        return self._directory.show(self.name, owner=self.owner)
 
     @property
     def closed(self) -> bool:
