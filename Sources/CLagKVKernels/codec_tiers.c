@@ -13,31 +13,40 @@ static int is_before(const uint32_t *counts, uint8_t a, uint8_t b) {
     return counts[a] > counts[b] || (counts[a] == counts[b] && a < b);
 }
 
-void lagkv_tiers_plan(const uint8_t *plane, size_t count, lagkv_tiers_t *plan) {
-    /* Four histograms, so that a run of one value does not wait for its own count; eight values a load. */
-    uint32_t histograms[4][256] = {0};
-    size_t i = 0;
-    for (; i + 8 <= count; i += 8) {
-        uint64_t eight;
-        memcpy(&eight, plane + i, 8);
-        for (int value = 0; value < 8; value++) histograms[value & 3][eight >> 8 * value & 0xFF]++;
-    }
-    for (; i < count; i++) histograms[0][plane[i]]++;
+/* Of a long plane a seventh is counted: all of it would take longer than coding it. In eights, so that a load brings
+   eight values; seven of them apart, so that they move over all channels of rows of 64, 80, 96, 128 or 256. */
+enum { EIGHT = 8, SAMPLE_STEP = 7 * EIGHT, COUNTED_WHOLE = 2048 };
 
+/* How often each value is among those counted; how many those are. */
+static size_t count_values(const uint8_t *plane, size_t count, uint32_t *counts) {
+    /* Four histograms, so that a run of one value does not wait for its own count. */
+    uint32_t histograms[4][256] = {0};
+    const size_t step = count <= COUNTED_WHOLE ? EIGHT : SAMPLE_STEP;
+    size_t i = 0, counted = 0;
+    for (; i + EIGHT <= count; i += step, counted += EIGHT) {
+        uint64_t eight;
+        memcpy(&eight, plane + i, EIGHT);
+        for (int value = 0; value < EIGHT; value++) histograms[value & 3][eight >> 8 * value & 0xFF]++;
+    }
+    for (; i < count; i++, counted++) histograms[0][plane[i]]++;
+    for (int value = 0; value < 256; value++)
+        counts[value] = histograms[0][value] + histograms[1][value] + histograms[2][value] + histograms[3][value];
+    return counted;
+}
+
+void lagkv_tiers_plan(const uint8_t *plane, size_t count, lagkv_tiers_t *plan) {
     uint32_t counts[256];
+    const size_t counted = count_values(plane, count, counts);
     uint8_t found[256];
     size_t values = 0;
-    for (int value = 0; value < 256; value++) {
-        counts[value] = histograms[0][value] + histograms[1][value] + histograms[2][value] + histograms[3][value];
+    for (int value = 0; value < 256; value++)
         if (counts[value] > 0) found[values++] = (uint8_t)value;
-    }
     for (int value = 0; values < sizeof plan->symbols; value++)
         if (counts[value] == 0) found[values++] = (uint8_t)value;
 
-    size_t left = count;
-    plan->stored_bytes = sizeof plan->symbols;
+    size_t left = counted, stored = 0;
     for (size_t s = 0; s < sizeof plan->symbols; s++) {
-        if (s % SYMBOLS == 0) plan->stored_bytes += groups_of(left) * GROUP_BYTES;
+        if (s % SYMBOLS == 0) stored += groups_of(left) * GROUP_BYTES;
         size_t best = s;
         for (size_t other = s + 1; other < values; other++)
             if (is_before(counts, found[other], found[best])) best = other;
@@ -45,7 +54,8 @@ void lagkv_tiers_plan(const uint8_t *plane, size_t count, lagkv_tiers_t *plan) {
         found[best] = found[s];
         left -= counts[plan->symbols[s]];
     }
-    plan->stored_bytes += left;
+    stored += left;
+    plan->likely_bytes = sizeof plan->symbols + (counted == count ? stored : stored * count / counted);
 }
 
 /* How many of the codes are escapes: both bits are set. */
@@ -197,16 +207,20 @@ static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_c
 static int has_avx2(void) { return 0; }
 #endif
 
-static void encode(encode_tier *tier, uint8_t *plane, size_t count, const lagkv_tiers_t *plan, uint8_t *stored) {
-    memcpy(stored, plan->symbols, sizeof plan->symbols);
-    stored += sizeof plan->symbols;
+static size_t encode(encode_tier *tier, uint8_t *plane, size_t count, const lagkv_tiers_t *plan, uint8_t *stored, size_t room) {
+    size_t at = sizeof plan->symbols;
+    if (room < at) return 0;
+    memcpy(stored, plan->symbols, at);
     for (const uint8_t *symbols = plan->symbols; symbols < plan->symbols + sizeof plan->symbols; symbols += SYMBOLS) {
         size_t groups = groups_of(count);
+        if (room - at < groups * GROUP_BYTES) return 0;
         memset(plane + count, symbols[0], groups * GROUP - count);
-        count = tier(plane, groups, symbols, stored);
-        stored += groups * GROUP_BYTES;
+        count = tier(plane, groups, symbols, stored + at);
+        at += groups * GROUP_BYTES;
     }
-    memcpy(stored, plane, count);
+    if (room - at < count) return 0;
+    memcpy(stored + at, plane, count);
+    return at + count;
 }
 
 /* The last of a tier's groups may have codes of values that do not exist: they must be 0. */
@@ -246,12 +260,12 @@ static int decode(decode_tier *tier, const uint8_t *stored, size_t stored_bytes,
     return 1;
 }
 
-void lagkv_tiers_encode(uint8_t *plane, size_t count, const lagkv_tiers_t *plan, uint8_t *stored) {
-    encode(has_avx2() ? encode_tier_avx2 : encode_tier_portable, plane, count, plan, stored);
+size_t lagkv_tiers_encode(uint8_t *plane, size_t count, const lagkv_tiers_t *plan, uint8_t *stored, size_t room) {
+    return encode(has_avx2() ? encode_tier_avx2 : encode_tier_portable, plane, count, plan, stored, room);
 }
 
-void lagkv_tiers_encode_portable(uint8_t *plane, size_t count, const lagkv_tiers_t *plan, uint8_t *stored) {
-    encode(encode_tier_portable, plane, count, plan, stored);
+size_t lagkv_tiers_encode_portable(uint8_t *plane, size_t count, const lagkv_tiers_t *plan, uint8_t *stored, size_t room) {
+    return encode(encode_tier_portable, plane, count, plan, stored, room);
 }
 
 int lagkv_tiers_decode(const uint8_t *stored, size_t stored_bytes, size_t ahead_bytes, uint8_t *plane, size_t count, uint8_t *work) {

@@ -66,7 +66,9 @@ extension CodecContext {
         }
         let lowBytes = count * (element - 1)
         let room = UnsafeMutableRawBufferPointer(rebasing: target[lowBytes..<target.count - 1])
-        return encodeTiers(top, into: room).map { (lowBytes + $0, .tiers) } ?? compress(top, into: room).map { (lowBytes + $0, .planes) }
+        // A plan that was judged by a sample may deceive, once in a while and not by real caches: the block is raw then.
+        if let plan = tiers(of: top) { return encodeTiers(top, plan, into: room).map { (lowBytes + $0, .tiers) } }
+        return compress(top, into: room).map { (lowBytes + $0, .planes) }
     }
 
     private func encodeRaw(

@@ -60,15 +60,22 @@ final class CodecContext: @unchecked Sendable {
         return UnsafeMutableBufferPointer(rebasing: work[..<count])
     }
 
-    /// Stores a plane that `topPlane` gave in tiers, if they halve it: the exponents of bfloat16 and float32. What has bits of the
-    /// mantissa or few values is better off in a frame.
-    /// - Returns: the stored length; the plane is lost then. Or nil, and it is as it was.
-    func encodeTiers(_ plane: UnsafeMutableBufferPointer<UInt8>, into stored: UnsafeMutableRawBufferPointer) -> Int? {
+    /// Whether a plane that `topPlane` gave is likely to be halved by tiers: the exponents of bfloat16 and float32. What has bits of
+    /// the mantissa or few values is better off in a frame.
+    func tiers(of plane: UnsafeMutableBufferPointer<UInt8>) -> lagkv_tiers_t? {
         var plan = lagkv_tiers_t()
         lagkv_tiers_plan(plane.baseAddress!, plane.count, &plan)
-        guard plan.stored_bytes <= plane.count / 2 else { return nil }
-        lagkv_tiers_encode(plane.baseAddress!, plane.count, &plan, stored.baseAddress!.assumingMemoryBound(to: UInt8.self))
-        return plan.stored_bytes
+        return plan.likely_bytes <= plane.count / 2 ? plan : nil
+    }
+
+    /// Stores a plane that `topPlane` gave in tiers; the plane is lost.
+    /// - Returns: the stored length, or nil if it does not fit.
+    func encodeTiers(
+        _ plane: UnsafeMutableBufferPointer<UInt8>, _ plan: lagkv_tiers_t, into stored: UnsafeMutableRawBufferPointer
+    ) -> Int? {
+        let room = stored.assumingMemoryBound(to: UInt8.self)
+        let count = withUnsafePointer(to: plan) { lagkv_tiers_encode(plane.baseAddress!, plane.count, $0, room.baseAddress!, room.count) }
+        return count > 0 ? count : nil
     }
 
     /// - Parameter ahead: how many bytes after `stored` are there to be decoded next.

@@ -33,7 +33,7 @@ public enum ObjectEncoder {
         return ObjectIndex.headerByteCount(for: header.geometry) + AlignedBuffer.roundedUp(raw) + AlignedBuffer.blockSize
     }
 
-    /// Codes the tokens of `chunk` as the object that `header` announces. Costs about 1 ns for each byte of KV.
+    /// Codes the tokens of `chunk` as the object that `header` announces. Costs about 0.3 ns for each byte of KV (bfloat16, AVX2).
     ///
     /// - Parameters:
     ///   - kept: which tokens stay in memory; looked at only for layers that evict some. For chunk 0 the sink is among them.

@@ -38,6 +38,27 @@ struct FormatTests {
         }
     }
 
+    @Test("a block that promises in its sample what the rest does not keep is stored as it is")
+    func deceivingBlock() throws {
+        let geometry = try Geometry(layers: 1, heads: 1, keyDim: 64, valueDim: 64, element: .bfloat16)
+        let description = try SessionDescription(
+            geometry: geometry, policy: Policy(sink: 0, lag: 128, keepRatio: 1), capacity: 4_096, fingerprint: "")
+        let header = ObjectHeader.window(after: 0, tokenCount: 128, of: description, id: Specimen.id, parent: .none, sequence: 1)
+        var generator = SeededGenerator(seed: 5)
+        let specimen = Specimen(description, header, using: &generator)
+        let buffer = specimen.chunk.buffer
+        var bytes = buffer.mutableBytes(specimen.chunk.keys(layer: 0))
+        for value in 0..<bytes.byteCount / 2 {
+            // Eights of values of which one in seven is looked at.
+            let bits = value / 8 % 7 == 0 ? 0x3F80 : UInt16.random(in: 0...0xFFFF, using: &generator)
+            bytes.storeBytes(of: bits.littleEndian, toByteOffset: 2 * value, as: UInt16.self)
+        }
+        let reader = try NaiveReader(specimen.encode(scratch).bytes.array)
+        // Block 0 holds the ids; of layer 0, a map, summaries and then the keys.
+        #expect(reader.entries[3].codec == 0)
+        try compare(reader, specimen, "deceiving")
+    }
+
     @Test("the golden object is read as it was meant")
     func goldenObject() throws {
         let specimen = try Specimen.golden()

@@ -3,7 +3,7 @@ import Testing
 
 @Suite("a plane in tiers")
 struct TiersTests {
-    @Test("comes back, takes what was planned, and is the same with and without vector instructions")
+    @Test("comes back, takes what was planned and no less, and is the same with and without vector instructions")
     func roundTrip() {
         for seed in 0..<600 as Range<UInt64> {
             var generator = SeededGenerator(seed: seed)
@@ -24,6 +24,25 @@ struct TiersTests {
         let stored = Self.encoded(plane, lagkv_tiers_encode)
         #expect(Array(stored[..<12]) == counts.map { UInt8($0.0) })
         #expect(stored.count == 12 + 4 * 16)
+    }
+
+    @Test("that is long is judged by a sample: within a fiftieth of its bytes, and any sample gives a plane that comes back")
+    func sample() {
+        for seed in 0..<20 as Range<UInt64> {
+            var generator = SeededGenerator(seed: seed)
+            // The exponents of normal numbers fall off by half from the largest down.
+            let exponents = (0..<100_000).map { _ in UInt8(126 - min(100, UInt64.random(in: 0...UInt64.max, using: &generator).leadingZeroBitCount)) }
+            let plan = Self.plan(exponents)
+            let stored = Self.stored(exponents, plan, room: exponents.count, lagkv_tiers_encode)!
+            #expect(abs(stored.count - plan.likely_bytes) < stored.count / 50, "seed \(seed)")
+            #expect(stored == Self.stored(exponents, plan, room: exponents.count, lagkv_tiers_encode_portable), "seed \(seed)")
+            #expect(Self.decoded(stored, exponents.count, lagkv_tiers_decode) == exponents, "seed \(seed)")
+            // A plan of other values stores nothing well, and refuses what has no room.
+            let misled = Self.plan([UInt8](repeating: 0, count: 64))
+            #expect(Self.stored(exponents, misled, room: exponents.count, lagkv_tiers_encode) == nil)
+            let long = Self.stored(exponents, misled, room: 3 * exponents.count, lagkv_tiers_encode)!
+            #expect(Self.decoded(long, exponents.count, lagkv_tiers_decode) == exponents)
+        }
     }
 
     @Test("of any bytes is refused or decoded, the same with and without vector instructions, and nothing beyond it is written")
@@ -55,18 +74,32 @@ struct TiersTests {
         }
     }
 
-    private typealias Encode = (UnsafeMutablePointer<UInt8>, Int, UnsafePointer<lagkv_tiers_t>, UnsafeMutablePointer<UInt8>) -> Void
+    private typealias Encode = (UnsafeMutablePointer<UInt8>, Int, UnsafePointer<lagkv_tiers_t>, UnsafeMutablePointer<UInt8>, Int) -> Int
     private typealias Decode =
         (UnsafePointer<UInt8>, Int, Int, UnsafeMutablePointer<UInt8>, Int, UnsafeMutablePointer<UInt8>) -> Int32
 
+    /// What is stored of a plane short enough to be counted whole. A byte less of room is refused.
     private static func encoded(_ plane: [UInt8], _ encode: Encode) -> [UInt8] {
+        let plan = plan(plane)
+        let stored = stored(plane, plan, room: plan.likely_bytes, encode)
+        #expect(stored?.count == plan.likely_bytes, "other than planned")
+        #expect(Self.stored(plane, plan, room: plan.likely_bytes - 1, encode) == nil, "where there is no room")
+        return stored ?? []
+    }
+
+    private static func plan(_ plane: [UInt8]) -> lagkv_tiers_t {
         var plan = lagkv_tiers_t()
         lagkv_tiers_plan(plane, plane.count, &plan)
-        var work = plane + [UInt8](repeating: 0, count: lagkv_tiers_room(plane.count) - plane.count)
-        var stored = [UInt8](repeating: 0xA5, count: plan.stored_bytes + 64)
-        encode(&work, plane.count, &plan, &stored)
-        #expect(stored[plan.stored_bytes...].allSatisfy { $0 == 0xA5 }, "written beyond what was planned")
-        return Array(stored[..<plan.stored_bytes])
+        return plan
+    }
+
+    /// Nil where the room does not suffice.
+    private static func stored(_ plane: [UInt8], _ plan: lagkv_tiers_t, room: Int, _ encode: Encode) -> [UInt8]? {
+        var (plan, work) = (plan, plane + [UInt8](repeating: 0, count: lagkv_tiers_room(plane.count) - plane.count))
+        var stored = [UInt8](repeating: 0xA5, count: room + 64)
+        let count = encode(&work, plane.count, &plan, &stored, room)
+        #expect(stored[room...].allSatisfy { $0 == 0xA5 }, "written beyond the room")
+        return count == 0 ? nil : Array(stored[..<count])
     }
 
     private static func decoded(_ stored: [UInt8], _ count: Int, _ decode: Decode) -> [UInt8]? {

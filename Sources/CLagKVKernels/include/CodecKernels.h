@@ -19,10 +19,11 @@ void lagkv_planes_merged(void);
    On bfloat16's exponents that takes 2.8 bits where their entropy is 2.7, and decodes without a branch or a bit position. */
 enum { LAGKV_TIERS = 4, LAGKV_TIERS_GROUP = 64 };
 
-/* How a plane will be stored: three symbols for each tier, the most frequent values first, and the bytes it will take. */
+/* How a plane may be stored: three symbols for each tier, the most frequent values first, and about how many bytes it
+   would take. Both are exact for planes of up to 2,048 values, and of longer ones judged by a sample. */
 typedef struct {
     uint8_t symbols[3 * LAGKV_TIERS];
-    size_t stored_bytes;
+    size_t likely_bytes;
 } lagkv_tiers_t;
 
 /* The room that `count` values take while they are coded or decoded: whole groups, and what a load may read beyond. */
@@ -32,9 +33,9 @@ static inline size_t lagkv_tiers_room(size_t count) {
 
 void lagkv_tiers_plan(const uint8_t *plane, size_t count, lagkv_tiers_t *plan);
 
-/* Writes plan->stored_bytes to `stored`; `plan` was made for this plane. The plane has room for lagkv_tiers_room(count) bytes,
-   and what is in it is lost. */
-void lagkv_tiers_encode(uint8_t *plane, size_t count, const lagkv_tiers_t *plan, uint8_t *stored);
+/* Writes the tiers to `stored`, which has `room` bytes, with any plan's symbols. How many bytes they take; 0 if there is no room
+   for them. The plane has lagkv_tiers_room(count) bytes, and what is in it is lost either way. */
+size_t lagkv_tiers_encode(uint8_t *plane, size_t count, const lagkv_tiers_t *plan, uint8_t *stored, size_t room);
 
 /* Whether `stored` is `count` values in tiers; they are in `plane` then. Any bytes may be given. The plane has
    lagkv_tiers_room(count) bytes, `work` twice that. Of the `ahead_bytes` that follow `stored` in memory as many come into the
@@ -42,7 +43,7 @@ void lagkv_tiers_encode(uint8_t *plane, size_t count, const lagkv_tiers_t *plan,
 int lagkv_tiers_decode(const uint8_t *stored, size_t stored_bytes, size_t ahead_bytes, uint8_t *plane, size_t count, uint8_t *work);
 
 /* The same without vector instructions, and without fetching ahead. For tests. */
-void lagkv_tiers_encode_portable(uint8_t *plane, size_t count, const lagkv_tiers_t *plan, uint8_t *stored);
+size_t lagkv_tiers_encode_portable(uint8_t *plane, size_t count, const lagkv_tiers_t *plan, uint8_t *stored, size_t room);
 int lagkv_tiers_decode_portable(const uint8_t *stored, size_t stored_bytes, size_t ahead_bytes, uint8_t *plane, size_t count,
                                 uint8_t *work);
 
