@@ -35,16 +35,16 @@ struct BenchCommand: ParsableCommand {
         report.note("machine", Machine.description)
         report.note("real KV", "\(kv): \(sample.summary)")
         StandardError.write("measuring the machine's own limits…\n")
-        let limits = try MachineLimits.measure(directory: directory)
-        report.add(limits)
+        let limits = try MachineLimits(directory: directory)
+        try report.add(limits)
         if only.contains(.kernels) {
             StandardError.write("scoring and coding…\n")
-            KernelFigures(sample: sample, limits: limits).measure(into: &report)
+            KernelFigures(sample: sample).measure(against: limits, into: &report)
         }
         StandardError.write("starting a private daemon…\n")
         let daemon = try PrivateDaemon(directory: directory)
         defer { daemon.stop() }
-        try DaemonFigures(sample: sample, daemon: daemon, tokens: tokens, directory: directory).measure(only, into: &report)
+        try DaemonFigures(sample: sample, daemon: daemon, tokens: tokens).measure(only, against: limits, into: &report)
         print(report.table)
         if let json { try report.json.write(to: URL(filePath: json)) }
     }

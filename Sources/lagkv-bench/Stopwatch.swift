@@ -23,6 +23,18 @@ enum Stopwatch {
         return all.sorted()[all.count / 2]
     }
 
+    /// The least seconds of a limit and of what is held against it, taken in turn, so that both meet the machine as it is.
+    static func inTurn<Failure: Error>(
+        _ rounds: Int, limit: () throws(Failure) -> Double, figure: () throws(Failure) -> Double
+    ) throws(Failure) -> (limit: Double, figure: Double) {
+        var best = (limit: Double.infinity, figure: Double.infinity)
+        for _ in 0..<rounds {
+            best.limit = min(best.limit, try limit())
+            best.figure = min(best.figure, try figure())
+        }
+        return best
+    }
+
     private static func now() -> Double {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)
