@@ -116,7 +116,9 @@ def test_a_plot_has_a_panel_a_task_and_curves_over_ratios_and_over_recalled_chun
 def test_methods_are_named_with_what_they_recall():
     assert str(Method.parse("lagkv+2", 0.25, 16, 128)) == "lagkv+2"
     assert Method.parse("full", 0.25, 16, 128).keep_ratio == 1
-    assert str(Method.parse("lagkv+2/max", 0.25, 16, 128)) == "lagkv+2/max"
+    for name in ("lagkv+2/max", "lagkv:10", "lagkv:0.5+2"):
+        assert str(Method.parse(name, 0.25, 16, 128)) == name
+    assert Method.parse("lagkv:10+2", 0.25, 16, 128).policy.value_weight == 10
     for wrong, what in (("best", "no method 'best'"), ("lagkv+two", "'two' is no number"), ("h2o+2/max", "no rule 'max'")):
         with pytest.raises(ValueError, match=what):
             Method.parse(wrong, 0.25, 16, 128)
@@ -212,9 +214,10 @@ def test_rules_choose_as_many_chunks_for_every_head_in_order():
     queries, lo = torch.randn(4, 6, 8, generator=generator), torch.randn(9, 2, 8, generator=generator)
     for rows in (5, 0):
         kept = torch.randn(2, 9, rows, 8, generator=generator)
-        for name, options in rules.RULES.items():
-            weight = options.get("kept_weight", 0.0)
-            chosen = options.get("rule", rank)(queries, lo, lo + 1, kept, 0.35, 3, weight)
+        for name, rule in rules.RULES.items():
+            keys = torch.cat((torch.zeros(2, 1, 8), lo.repeat_interleave(2, dim=0).transpose(0, 1)), dim=1)
+            recall = rule.recall(3, 1, [keys], baselines.Policy(1, 2))
+            chosen = recall.rule(queries, lo, lo if rule.of_prompt else lo + 1, kept, 0.35, recall.chunks, recall.kept_weight)
             assert chosen.shape == (2, 3) and (chosen.diff(dim=1) > 0).all(), name
         assert torch.equal(*rules.by_layer(queries, lo, lo + 1, kept, 0.35, 3, 0))
 
@@ -228,6 +231,25 @@ def test_rules_differ_in_what_counts():
     for rule, chunk in ((rules.by_maximum, 0), (rank, 1), (rules.by_bound, 1), (rules.by_kept, 2)):
         assert rule(queries, lo, lo, kept, 1.0, 1, 0.0).tolist() == [[chunk]], rule
     assert rank(queries, lo, lo, kept, 1.0, 1, 9.0).tolist() == [[2]], "the kept keys' weight"
+
+
+def test_a_chunk_is_worth_what_its_halves_promise():
+    # Two chunks of four keys after a sink of one, one head. The corner of the first's box is where none of its keys is, nor of
+    # its halves; the second has what the query wants, somewhat less of it.
+    first, second = [[9.0, 0], [8, 0], [0, 9], [0, 8]], [[6.0, 6], [5, 5], [0, 0], [0, 0]]
+    keys = torch.tensor([[[50.0, 50.0]] + first + second])
+    lo, hi = (torch.tensor([[extreme(torch.tensor(chunk))] for chunk in (first, second)]) for extreme in (_least, _greatest))
+    query, kept = torch.ones(1, 1, 2), torch.zeros(1, 2, 0, 2)
+    assert rank(query, lo, hi, kept, 1.0, 1).tolist() == [[0]]
+    assert rules.Halves([torch.rand(1, 9, 2), keys], baselines.Policy(1, 4))(query, lo, hi, kept, 1.0, 1, 0.0).tolist() == [[1]]
+
+
+def _least(keys):
+    return keys.amin(dim=0).tolist()
+
+
+def _greatest(keys):
+    return keys.amax(dim=0).tolist()
 
 
 def test_every_third_chunk_is_chosen_by_its_kept_keys():

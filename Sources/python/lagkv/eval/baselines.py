@@ -17,11 +17,12 @@ from transformers.cache_utils import DynamicLayer
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """S, L and r, as everywhere."""
+    """S, L, r and α, as everywhere; what is in torch here knows α = 1 only."""
 
     sink: int = 16
     lag: int = 128
     keep_ratio: float = 0.25
+    value_weight: float = 1.0
 
     def chunks(self, tokens: int) -> int:
         """Chunks that are sealed at this length."""

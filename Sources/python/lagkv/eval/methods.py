@@ -14,7 +14,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
 
 import lagkv
-from lagkv.hf import LagKVCache, Recall, forward
+from lagkv.hf import LagKVCache, forward
 
 from .baselines import CHUNKED, WHOLE, Policy, Pruned
 from .rules import RULES
@@ -28,7 +28,7 @@ CHECKED = 8
 @dataclasses.dataclass(frozen=True)
 class Method:
     """What is kept and how much: `recall` chunks come back for a turn (lagkv); a method of the whole prompt gets the memory
-    that LagKV with so many would use."""
+    that LagKV with so many would use. value_weight: LagKV's α."""
 
     name: str
     keep_ratio: float
@@ -36,26 +36,32 @@ class Method:
     sink: int = 16
     lag: int = 128
     rule: str = "default"
+    value_weight: float = 1.0
 
     @classmethod
     def parse(cls, text: str, keep_ratio: float, sink: int, lag: int) -> Method:
-        """NAME, NAME+CHUNKS such as lagkv+2, or NAME+CHUNKS/RULE such as lagkv+2/max. Raises ValueError."""
-        name, _, rest = text.partition("+")
+        """NAME, of lagkv also NAME:ALPHA; then maybe +CHUNKS, such as lagkv+2, and /RULE, such as lagkv:10+2/max. Raises ValueError."""
+        shown, _, rest = text.partition("+")
+        name, _, alpha = shown.partition(":")
         chunks, _, rule = rest.partition("/")
         if name not in NAMES:
             raise ValueError(f"no method {name!r}; there are {', '.join(NAMES)}, and each but full with +CHUNKS of recall")
+        if alpha and (name != "lagkv" or not alpha.replace(".", "", 1).isdecimal()):
+            raise ValueError(f"method {text!r}: {alpha!r} is no weight of the values, which lagkv has")
         if rest and not chunks.isdecimal():
             raise ValueError(f"method {text!r}: {chunks!r} is no number of chunks")
         if rule and (name != "lagkv" or rule not in RULES):
             raise ValueError(f"method {text!r}: no rule {rule!r}; there are {', '.join(RULES)}, for lagkv")
-        return cls(name, 1.0 if name == "full" else keep_ratio, int(chunks or 0), sink, lag, rule or "default")
+        ratio = 1.0 if name == "full" else keep_ratio
+        return cls(name, ratio, int(chunks or 0), sink, lag, rule or "default", float(alpha or 1))
 
     def __str__(self) -> str:
-        return self.name + (f"+{self.recall}" if self.recall else "") + (f"/{self.rule}" if self.rule != "default" else "")
+        alpha = f":{self.value_weight:g}" if self.value_weight != 1 else ""
+        return self.name + alpha + (f"+{self.recall}" if self.recall else "") + (f"/{self.rule}" if self.rule != "default" else "")
 
     @property
     def policy(self) -> Policy:
-        return Policy(self.sink, self.lag, self.keep_ratio)
+        return Policy(self.sink, self.lag, self.keep_ratio, self.value_weight)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +126,8 @@ class Sessions:
         """The session of the method's policy, with the recall of the method; what is appended to it is taken away again."""
         if method.policy not in self._names:
             self._create(method.policy)
-        recall = Recall(chunks=method.recall, turn=CHECKED, **RULES[method.rule])
+        keys = [layer.keys[0] for layer in self._prompt.past.layers]
+        recall = RULES[method.rule].recall(method.recall, CHECKED, keys, method.policy)
         with LagKVCache.open(self._client, self._model, self._names[method.policy], recall=recall) as cache:
             yield cache
             cache.release()
@@ -128,8 +135,7 @@ class Sessions:
 
     def _create(self, policy: Policy) -> None:
         name = f"eval-{os.getpid()}-{len(self._names)}"
-        options = {"keep_ratio": policy.keep_ratio, "sink": policy.sink, "lag": policy.lag, "disposable": True}
-        with LagKVCache.create(self._client, self._model, name, **options) as cache:
+        with LagKVCache.create(self._client, self._model, name, disposable=True, **dataclasses.asdict(policy)) as cache:
             self._names[policy] = name
             cache.adopt(self._prompt.part(0, self.tokens), self._prompt.ids[:, : self.tokens])
 
@@ -174,6 +180,11 @@ def positions(cache: transformers.Cache) -> list:
     return [layer.positions for layer in cache.layers]
 
 
+def entropy(logits: torch.Tensor) -> float:
+    """Of the distribution over the next token, in nats."""
+    return torch.distributions.Categorical(logits=logits.float()).entropy().item()
+
+
 def answer(model, cache, logits: torch.Tensor, right: torch.Tensor, method: Method) -> tuple[int, float]:
     """How many of the tokens `right` [n] greedy decoding says before its first mistake, beginning with `logits`, and the
     largest share that was held meanwhile.
@@ -182,7 +193,8 @@ def answer(model, cache, logits: torch.Tensor, right: torch.Tensor, method: Meth
     call never goes beyond the end of a chunk, where tokens are evicted, nor beyond the point where another choice is recalled:
     every token finds resident what it would find alone.
     """
-    refresh = RULES[method.rule].get("refresh", CHECKED)
+    rule = RULES[method.rule]
+    refresh = 1 if rule.doubt else rule.options.get("refresh", CHECKED)
     held = [share(cache)]
     predicted = logits.argmax().reshape(1)
     said = 0
@@ -197,5 +209,8 @@ def answer(model, cache, logits: torch.Tensor, right: torch.Tensor, method: Meth
         fed = said - 1
         to_chunk_end = method.lag - (cache.get_seq_length() - method.sink) % method.lag
         piece = right[fed : min(fed + min(CHECKED, to_chunk_end, refresh - fed % refresh), len(right) - 1)]
-        predicted = forward(model, piece[None], cache).logits[0].argmax(dim=-1)
+        logits = forward(model, piece[None], cache).logits[0]
+        predicted = logits.argmax(dim=-1)
+        if rule.doubt and entropy(logits[-1]) > rule.doubt:
+            cache.recall_now()
         held.append(share(cache))
