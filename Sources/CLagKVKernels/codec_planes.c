@@ -73,7 +73,10 @@ static int can_stream16(size_t count, const uint8_t *rows) {
 void lagkv_planes_merged(void) { _mm_sfence(); }
 #else
 #define merge16_streaming merge16
-static int can_stream16(size_t count, const uint8_t *rows) { return 0; }
+static int can_stream16(size_t count, const uint8_t *rows) {
+    (void)count, (void)rows;
+    return 0;
+}
 void lagkv_planes_merged(void) {}
 #endif
 

@@ -106,10 +106,7 @@ static void decode_tier_portable(const uint8_t *codes, size_t groups, const uint
         }
 }
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#define AVX2 __attribute__((target("avx2,popcnt")))
-
+#if defined(__x86_64__) || defined(__aarch64__)
 /* For a mask of eight bytes: where each byte of the mask comes from when the bytes lie packed, and where each packed byte
    comes from. The top bit makes a shuffle write 0. */
 static uint8_t unpacked_from[256][8], packed_from[256][8];
@@ -126,6 +123,11 @@ __attribute__((constructor)) static void make_shuffles(void) {
         }
     }
 }
+#endif
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define AVX2 __attribute__((target("avx2,popcnt")))
 
 AVX2 static inline __m128i load8(const uint8_t *bytes) { return _mm_loadl_epi64((const __m128i *)bytes); }
 
@@ -201,10 +203,87 @@ AVX2 static size_t encode_tier_avx2(uint8_t *plane, size_t groups, const uint8_t
 }
 
 static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt"); }
+static encode_tier *best_encode(void) { return has_avx2() ? encode_tier_avx2 : encode_tier_portable; }
+static decode_tier *best_decode(void) { return has_avx2() ? decode_tier_avx2 : decode_tier_portable; }
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+
+/* Which of 16 bytes, all ones or zeros, are ones: the first eight, and the others. */
+typedef struct {
+    unsigned low, high;
+} halves;
+
+static inline halves mask_of(uint8x16_t bytes) {
+    const uint8x16_t bits = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201));
+    uint8x16_t marked = vandq_u8(bytes, bits);
+    return (halves){vaddv_u8(vget_low_u8(marked)), vaddv_u8(vget_high_u8(marked))};
+}
+
+/* 8 bytes: those in the mask are the next escapes, the others 0. */
+static inline uint8x8_t unpack_escapes(const uint8_t **escapes, unsigned mask) {
+    uint8x8_t values = vtbl1_u8(vld1_u8(*escapes), vld1_u8(unpacked_from[mask]));
+    *escapes += __builtin_popcount(mask);
+    return values;
+}
+
+static inline void decode_16(uint8x16_t codes, uint8x16_t symbols, const uint8_t **escapes, uint8_t *plane) {
+    codes = vandq_u8(codes, vdupq_n_u8(3));
+    halves mask = mask_of(vceqq_u8(codes, vdupq_n_u8(ESCAPE)));
+    uint8x8_t low = unpack_escapes(escapes, mask.low), high = unpack_escapes(escapes, mask.high);
+    vst1q_u8(plane, vorrq_u8(vqtbl1q_u8(symbols, codes), vcombine_u8(low, high)));
+}
+
+static void decode_tier_neon(const uint8_t *codes, size_t groups, const uint8_t *symbols, const uint8_t *escapes, uint8_t *plane,
+                             fetch ahead) {
+    const uint8x16_t table = vreinterpretq_u8_u32(vdupq_n_u32(symbols[0] | symbols[1] << 8 | symbols[2] << 16));
+    for (; groups > 0; groups--, codes += GROUP_BYTES, plane += GROUP) {
+        for (int line = 0; line < 2 && ahead.from < ahead.end; line++, ahead.from += 64) __builtin_prefetch(ahead.from, 0, 2);
+        uint8x16_t four = vld1q_u8(codes);
+        decode_16(four, table, &escapes, plane);
+        decode_16(vshrq_n_u8(four, 2), table, &escapes, plane + 16);
+        decode_16(vshrq_n_u8(four, 4), table, &escapes, plane + 32);
+        decode_16(vshrq_n_u8(four, 6), table, &escapes, plane + 48);
+    }
+}
+
+/* Writes whole eights of bytes from the position of the first on, never beyond the 16 that it was given. */
+static inline uint8_t *pack_escapes(uint8x16_t values, halves mask, uint8_t *escapes) {
+    vst1_u8(escapes, vtbl1_u8(vget_low_u8(values), vld1_u8(packed_from[mask.low])));
+    escapes += __builtin_popcount(mask.low);
+    vst1_u8(escapes, vtbl1_u8(vget_high_u8(values), vld1_u8(packed_from[mask.high])));
+    return escapes + __builtin_popcount(mask.high);
+}
+
+/* The codes of 16 values; the mask says which are escapes. */
+static inline uint8x16_t codes_of(uint8x16_t values, const uint8x16_t symbols[3], halves *mask) {
+    uint8x16_t is1 = vceqq_u8(values, symbols[1]), is2 = vceqq_u8(values, symbols[2]);
+    uint8x16_t none = vmvnq_u8(vorrq_u8(vceqq_u8(values, symbols[0]), vorrq_u8(is1, is2)));
+    *mask = mask_of(none);
+    return vorrq_u8(vandq_u8(vorrq_u8(is1, none), vdupq_n_u8(1)), vandq_u8(vorrq_u8(is2, none), vdupq_n_u8(2)));
+}
+
+static size_t encode_tier_neon(uint8_t *plane, size_t groups, const uint8_t *symbols, uint8_t *codes) {
+    const uint8x16_t wanted[3] = {vdupq_n_u8(symbols[0]), vdupq_n_u8(symbols[1]), vdupq_n_u8(symbols[2])};
+    uint8_t *escapes = plane;
+    for (const uint8_t *group = plane; groups > 0; groups--, group += GROUP, codes += GROUP_BYTES) {
+        /* All are read before the first escape is written, perhaps over them. */
+        uint8x16x4_t values = vld1q_u8_x4(group);
+        halves mask[4];
+        uint8x16_t packed = codes_of(values.val[0], wanted, &mask[0]);
+        packed = vorrq_u8(packed, vshlq_n_u8(codes_of(values.val[1], wanted, &mask[1]), 2));
+        packed = vorrq_u8(packed, vshlq_n_u8(codes_of(values.val[2], wanted, &mask[2]), 4));
+        packed = vorrq_u8(packed, vshlq_n_u8(codes_of(values.val[3], wanted, &mask[3]), 6));
+        vst1q_u8(codes, packed);
+        for (int quarter = 0; quarter < 4; quarter++) escapes = pack_escapes(values.val[quarter], mask[quarter], escapes);
+    }
+    return (size_t)(escapes - plane);
+}
+
+static encode_tier *best_encode(void) { return encode_tier_neon; }
+static decode_tier *best_decode(void) { return decode_tier_neon; }
 #else
-#define encode_tier_avx2 encode_tier_portable
-#define decode_tier_avx2 decode_tier_portable
-static int has_avx2(void) { return 0; }
+static encode_tier *best_encode(void) { return encode_tier_portable; }
+static decode_tier *best_decode(void) { return decode_tier_portable; }
 #endif
 
 static size_t encode(encode_tier *tier, uint8_t *plane, size_t count, const lagkv_tiers_t *plan, uint8_t *stored, size_t room) {
@@ -261,7 +340,7 @@ static int decode(decode_tier *tier, const uint8_t *stored, size_t stored_bytes,
 }
 
 size_t lagkv_tiers_encode(uint8_t *plane, size_t count, const lagkv_tiers_t *plan, uint8_t *stored, size_t room) {
-    return encode(has_avx2() ? encode_tier_avx2 : encode_tier_portable, plane, count, plan, stored, room);
+    return encode(best_encode(), plane, count, plan, stored, room);
 }
 
 size_t lagkv_tiers_encode_portable(uint8_t *plane, size_t count, const lagkv_tiers_t *plan, uint8_t *stored, size_t room) {
@@ -269,7 +348,7 @@ size_t lagkv_tiers_encode_portable(uint8_t *plane, size_t count, const lagkv_tie
 }
 
 int lagkv_tiers_decode(const uint8_t *stored, size_t stored_bytes, size_t ahead_bytes, uint8_t *plane, size_t count, uint8_t *work) {
-    return decode(has_avx2() ? decode_tier_avx2 : decode_tier_portable, stored, stored_bytes, ahead_bytes, plane, count, work);
+    return decode(best_decode(), stored, stored_bytes, ahead_bytes, plane, count, work);
 }
 
 int lagkv_tiers_decode_portable(const uint8_t *stored, size_t stored_bytes, size_t ahead_bytes, uint8_t *plane, size_t count,
