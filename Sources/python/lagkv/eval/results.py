@@ -87,7 +87,7 @@ def write_csv(rows: list[dict], path: pathlib.Path) -> None:
 
 def plot(rows: list[dict], path: pathlib.Path) -> None:
     """Score against the share of the full cache that is held: one panel a task, one curve a method over its keep ratios, and
-    one for each keep ratio over the number of recalled chunks."""
+    one for each keep ratio over the number of recalled chunks. Other rules of recall are for the table alone."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -96,24 +96,29 @@ def plot(rows: list[dict], path: pathlib.Path) -> None:
     panels = defaultdict(lambda: defaultdict(list))
     for row in rows:
         name, _, recall = row["method"].partition("+")
+        if "/" in recall:
+            continue
         curve = f"{name}+M, r={row['keep_ratio']:g}" if recall.isdecimal() else row["method"]
         panels[_title(row)][curve].append((row["share"], row["score"]))
     names = sorted({curve for curves in panels.values() for curve in curves})
-    colours = {curve: f"C{index}" for index, curve in enumerate(names)}
-    columns = min(4, len(panels))
+    looks = {
+        curve: {"label": curve, "color": pyplot.get_cmap("turbo")(index / len(names)), "marker": "os^vD"[index % 5]}
+        for index, curve in enumerate(names)
+    }
+    columns = min(3, len(panels))
     figure, axes = pyplot.subplots(
-        -(-len(panels) // columns), columns, figsize=(4.5 * columns, 4 * -(-len(panels) // columns)), squeeze=False
+        -(-len(panels) // columns), columns, figsize=(5 * columns, 4 * -(-len(panels) // columns)), squeeze=False, layout="constrained"
     )
     for axis in axes.flat[len(panels) :]:
         axis.remove()
     for axis, (title, curves) in zip(axes.flat, sorted(panels.items()), strict=False):
         for curve, points in sorted(curves.items()):
-            axis.plot(*zip(*sorted(points), strict=True), marker="o", label=curve, color=colours[curve])
+            axis.plot(*zip(*sorted(points), strict=True), **looks[curve])
         axis.set(title=title, xlabel="share of the full cache in memory", ylabel="score", xlim=(0, 1.05))
         if not title.startswith("nll"):
             axis.set_ylim(-0.05, 1.05)
-        axis.legend(fontsize="small")
-    figure.tight_layout()
+    lines = {line.get_label(): line for axis in axes.flat[: len(panels)] for line in axis.get_lines()}
+    figure.legend(handles=[lines[name] for name in names], loc="outside lower center", ncols=2 * columns, fontsize="small")
     figure.savefig(path, dpi=80)
     pyplot.close(figure)
 
