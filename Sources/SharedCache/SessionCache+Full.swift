@@ -148,8 +148,9 @@ extension SessionCache {
 
     // MARK: Reading ahead
 
-    /// Bytes that a view reads at a time where nothing is read for later: what 16 reads of the usual sizes take.
-    private static let viewBytes = 8 << 20
+    /// Bytes that are read at a time where nothing is read ahead, or the budget has no room for it: what 16 reads of the usual
+    /// sizes take. They count as little as a worker's scratch.
+    static let readingBytes = 8 << 20
 
     /// What the connection's last view has read ahead, if this view continues it, or else a new one. It reads for later views as well
     /// where the budget has room for that as it is: nobody is suspended for what may not be wanted.
@@ -169,7 +170,7 @@ extension SessionCache {
             }
         }
         return ReadAhead(
-            objects, layers: layer..<layer + 1, byteLimit: min(Self.viewBytes, settings.readAhead), pool, onRead: count)
+            objects, layers: layer..<layer + 1, byteLimit: min(Self.readingBytes, settings.readAhead), pool, onRead: count)
     }
 
     /// Gives back what was read ahead, once the disk is done with it.

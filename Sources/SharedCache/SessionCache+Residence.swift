@@ -173,8 +173,12 @@ extension SessionCache {
         let parts = window.map { Self.parts(of: $0, about: chunkBytes) } ?? []
         guard parts.count + chunks > 0 else { return [] }
         let placeBytes = parts.reduce(chunkBytes) { max($0, $1.object.bytesToRead($1.range)) }
+        let room = settings.memoryBudget - chargedMemory()
         let reads = ReadRing<(part: Part, kept: FileBytes)>(
-            count: parts.count + chunks, placeBytes: placeBytes, byteLimit: settings.readAhead, pool)
+            count: parts.count + chunks, placeBytes: placeBytes, byteLimit: min(settings.readAhead, max(Self.readingBytes, room)), pool)
+        let charged = min(reads.byteCount, max(0, room))
+        transitBytes += charged
+        defer { transitBytes -= charged }
         reads.begin { number, _, place throws(CacheError) in
             if number < parts.count {
                 let part = parts[number]
