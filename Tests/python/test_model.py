@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import lagkv
 import numpy as np
@@ -207,9 +206,9 @@ class Walk:
         self.client.close()
 
 
-def seeds() -> Iterator[int]:
+def seeds() -> list[int]:
     chosen = os.environ.get("LAGKV_SEED")
-    return iter([int(chosen)] if chosen else range(SEEDS))
+    return [int(chosen)] if chosen else list(range(SEEDS))
 
 
 @pytest.mark.parametrize("seed", seeds())
