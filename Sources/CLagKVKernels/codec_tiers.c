@@ -77,6 +77,11 @@ typedef struct {
     const uint8_t *from, *end;
 } fetch;
 
+/* As many bytes as a group's values take when each has two: decoding keeps the processor busy, and memory idle. */
+static inline void fetch_group(fetch *ahead) {
+    for (int line = 0; line < 2 && ahead->from < ahead->end; line++, ahead->from += 64) __builtin_prefetch(ahead->from, 0, 2);
+}
+
 /* The inverse. May read 8 bytes beyond the escapes. */
 typedef void decode_tier(const uint8_t *codes, size_t groups, const uint8_t *symbols, const uint8_t *escapes, uint8_t *plane, fetch ahead);
 
@@ -154,8 +159,7 @@ AVX2 static void decode_tier_avx2(const uint8_t *codes, size_t groups, const uin
     const __m256i table = _mm256_set1_epi32(symbols[0] | symbols[1] << 8 | symbols[2] << 16);
     const __m256i first_shifts = _mm256_set_epi32(2, 2, 2, 2, 0, 0, 0, 0), second_shifts = _mm256_set_epi32(6, 6, 6, 6, 4, 4, 4, 4);
     for (; groups > 0; groups--, codes += GROUP_BYTES, plane += GROUP) {
-        /* As many bytes as the group's values take when each has two: decoding keeps the processor busy, and memory idle. */
-        for (int line = 0; line < 2 && ahead.from < ahead.end; line++, ahead.from += 64) __builtin_prefetch(ahead.from, 0, 2);
+        fetch_group(&ahead);
         __m256i twice = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)codes));
         decode_32(_mm256_srlv_epi32(twice, first_shifts), table, &escapes, plane);
         decode_32(_mm256_srlv_epi32(twice, second_shifts), table, &escapes, plane + 32);
@@ -237,7 +241,7 @@ static void decode_tier_neon(const uint8_t *codes, size_t groups, const uint8_t 
                              fetch ahead) {
     const uint8x16_t table = vreinterpretq_u8_u32(vdupq_n_u32(symbols[0] | symbols[1] << 8 | symbols[2] << 16));
     for (; groups > 0; groups--, codes += GROUP_BYTES, plane += GROUP) {
-        for (int line = 0; line < 2 && ahead.from < ahead.end; line++, ahead.from += 64) __builtin_prefetch(ahead.from, 0, 2);
+        fetch_group(&ahead);
         uint8x16_t four = vld1q_u8(codes);
         decode_16(four, table, &escapes, plane);
         decode_16(vshrq_n_u8(four, 2), table, &escapes, plane + 16);

@@ -175,7 +175,8 @@ extension SessionCache {
         let placeBytes = parts.reduce(chunkBytes) { max($0, $1.object.bytesToRead($1.range)) }
         let room = settings.memoryBudget - chargedMemory()
         let reads = ReadRing<(part: Part, kept: FileBytes)>(
-            count: parts.count + chunks, placeBytes: placeBytes, byteLimit: min(settings.readAhead, max(Self.readingBytes, room)), pool)
+            count: parts.count + chunks, placeBytes: placeBytes, byteLimit: min(settings.readAhead, max(Self.readingBytes, room)),
+            pool)
         let charged = min(reads.byteCount, max(0, room))
         transitBytes += charged
         defer { transitBytes -= charged }

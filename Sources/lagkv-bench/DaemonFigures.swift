@@ -28,9 +28,7 @@ struct DaemonFigures {
     // MARK: Append
 
     /// A prompt that goes in at once. The first rounds warm the daemon's buffers and the machine's free pages.
-    private func measureAppend(
-        _ client: LagKVClient, against limits: MachineLimits, into report: inout Report
-    ) throws {
+    private func measureAppend(_ client: LagKVClient, against limits: MachineLimits, into report: inout Report) throws {
         let geometry = SampleKV.llama
         let (keys, values) = sample.tensors(geometry, tokens: prompt)
         let name = try SessionName("prompt")
@@ -53,17 +51,13 @@ struct DaemonFigures {
 
     private static let large = try! SessionName("large")
 
-    private func measureLarge(
-        _ client: LagKVClient, against limits: MachineLimits, into report: inout Report
-    ) throws {
+    private func measureLarge(_ client: LagKVClient, against limits: MachineLimits, into report: inout Report) throws {
         try appendLarge(client, against: limits, into: &report)
         try bringBackLarge(client, against: limits, into: &report)
         try measureAttach(client, Self.large, "\((tokens * SampleKV.llama.tokenBytes) >> 20) MiB", into: &report)
     }
 
-    private func appendLarge(
-        _ client: LagKVClient, against limits: MachineLimits, into report: inout Report
-    ) throws {
+    private func appendLarge(_ client: LagKVClient, against limits: MachineLimits, into report: inout Report) throws {
         let geometry = SampleKV.llama
         let (keys, values) = sample.tensors(geometry, tokens: prompt)
         func append() throws -> Double {
@@ -91,9 +85,7 @@ struct DaemonFigures {
         try session.close()
     }
 
-    private func bringBackLarge(
-        _ client: LagKVClient, against limits: MachineLimits, into report: inout Report
-    ) throws {
+    private func bringBackLarge(_ client: LagKVClient, against limits: MachineLimits, into report: inout Report) throws {
         let bytes = Double(tokens * SampleKV.llama.tokenBytes)
         func resume() throws -> Double {
             try client.suspend(Self.large)
@@ -121,9 +113,7 @@ struct DaemonFigures {
 
     // MARK: Messages
 
-    private func measureMessages(
-        _ client: LagKVClient, against limits: MachineLimits, into report: inout Report
-    ) throws {
+    private func measureMessages(_ client: LagKVClient, against limits: MachineLimits, into report: inout Report) throws {
         let small = try SessionName("small")
         let geometry = SampleKV.smol
         let (keys, values) = sample.tensors(geometry, tokens: 48)

@@ -13,12 +13,11 @@ final class MachineLimits {
     /// Both are in memory, in pages as large as the kernel gives.
     private let source = AlignedBuffer(byteCount: byteCount)
     private let target = AlignedBuffer(byteCount: byteCount)
+    /// On the disk that counts.
+    private let directory: String
     /// Without a name, all its blocks there, O_DIRECT.
     private let file: Descriptor
 
-    private let directory: String
-
-    /// - Parameter directory: on the disk that counts.
     init(directory: String) throws {
         try Kernel.makeDirectories(for: directory + "/limit", mode: 0o700)
         self.directory = directory
@@ -81,7 +80,7 @@ final class MachineLimits {
                 body($0 * Self.requestBytes) == Self.requestBytes
             }
         }
-        guard isGood else { throw BenchError.daemon("direct I/O failed") }
+        guard isGood else { throw BenchError.daemon("\(directory): direct I/O failed") }
         return seconds
     }
 

@@ -31,7 +31,9 @@ struct TiersTests {
         for seed in 0..<20 as Range<UInt64> {
             var generator = SeededGenerator(seed: seed)
             // The exponents of normal numbers fall off by half from the largest down.
-            let exponents = (0..<100_000).map { _ in UInt8(126 - min(100, UInt64.random(in: 0...UInt64.max, using: &generator).leadingZeroBitCount)) }
+            let exponents = (0..<100_000).map { _ in
+                UInt8(126 - min(100, UInt64.random(in: 0...UInt64.max, using: &generator).leadingZeroBitCount))
+            }
             let plan = Self.plan(exponents)
             let stored = Self.stored(exponents, plan, room: exponents.count, lagkv_tiers_encode)!
             #expect(abs(stored.count - plan.likely_bytes) < stored.count / 50, "seed \(seed)")
@@ -74,7 +76,8 @@ struct TiersTests {
         }
     }
 
-    private typealias Encode = (UnsafeMutablePointer<UInt8>, Int, UnsafePointer<lagkv_tiers_t>, UnsafeMutablePointer<UInt8>, Int) -> Int
+    private typealias Encode =
+        (UnsafeMutablePointer<UInt8>, Int, UnsafePointer<lagkv_tiers_t>, UnsafeMutablePointer<UInt8>, Int) -> Int
     private typealias Decode =
         (UnsafePointer<UInt8>, Int, Int, UnsafeMutablePointer<UInt8>, Int, UnsafeMutablePointer<UInt8>) -> Int32
 

@@ -212,10 +212,11 @@ def test_what_is_appended_to_a_shared_session_is_taken_away_again(client):
 def test_rules_choose_as_many_chunks_for_every_head_in_order():
     generator = torch.Generator().manual_seed(3)
     queries, lo = torch.randn(4, 6, 8, generator=generator), torch.randn(9, 2, 8, generator=generator)
+    # Chunks of two equal keys after a sink of one, for the rule that knows them: lo is all of their box.
+    keys = torch.cat((torch.zeros(2, 1, 8), lo.repeat_interleave(2, dim=0).transpose(0, 1)), dim=1)
     for rows in (5, 0):
         kept = torch.randn(2, 9, rows, 8, generator=generator)
         for name, rule in rules.RULES.items():
-            keys = torch.cat((torch.zeros(2, 1, 8), lo.repeat_interleave(2, dim=0).transpose(0, 1)), dim=1)
             recall = rule.recall(3, 1, [keys], baselines.Policy(1, 2))
             chosen = recall.rule(queries, lo, lo if rule.of_prompt else lo + 1, kept, 0.35, recall.chunks, recall.kept_weight)
             assert chosen.shape == (2, 3) and (chosen.diff(dim=1) > 0).all(), name
@@ -238,18 +239,11 @@ def test_a_chunk_is_worth_what_its_halves_promise():
     # its halves; the second has what the query wants, somewhat less of it.
     first, second = [[9.0, 0], [8, 0], [0, 9], [0, 8]], [[6.0, 6], [5, 5], [0, 0], [0, 0]]
     keys = torch.tensor([[[50.0, 50.0]] + first + second])
-    lo, hi = (torch.tensor([[extreme(torch.tensor(chunk))] for chunk in (first, second)]) for extreme in (_least, _greatest))
+    chunks = torch.tensor([[first], [second]])
+    lo, hi = chunks.amin(dim=2), chunks.amax(dim=2)
     query, kept = torch.ones(1, 1, 2), torch.zeros(1, 2, 0, 2)
     assert rank(query, lo, hi, kept, 1.0, 1).tolist() == [[0]]
     assert rules.Halves([torch.rand(1, 9, 2), keys], baselines.Policy(1, 4))(query, lo, hi, kept, 1.0, 1, 0.0).tolist() == [[1]]
-
-
-def _least(keys):
-    return keys.amin(dim=0).tolist()
-
-
-def _greatest(keys):
-    return keys.amax(dim=0).tolist()
 
 
 def test_every_third_chunk_is_chosen_by_its_kept_keys():

@@ -71,6 +71,7 @@ class Halves:
 
     def __call__(self, queries, lo, hi, kept, scaling, m, weight) -> torch.Tensor:
         chunks = lo.shape[0]
+        # A rule is not told of which layer it is asked: the boxes of its whole chunks say so.
         fine = next(
             (low[:chunks], high[:chunks])
             for low, high in self._halves
