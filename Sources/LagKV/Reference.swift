@@ -17,7 +17,8 @@ internal import Glibc
 ///
 /// What the paper leaves open: bounds are over finite values. A channel with hi = lo adds nothing (x̂ = 0), nor does one
 /// whose hi − lo has no reciprocal in f32 (below 2⁻¹²⁸, above f32's greatest). A token with a value that is not finite is
-/// abnormal, as is one whose σ² f32 cannot hold: no softmax sees it, and its score is +∞. Of equal scores the earlier wins.
+/// abnormal, as is one whose σ² f32 cannot hold: no softmax sees it, and its score is +∞. A power below e⁻⁸⁷ counts as e⁻⁸⁷: f32
+/// holds hardly a smaller one. Of equal scores the earlier wins.
 public enum Reference {
     /// One score a token: of chunk p, by chunk p+1, for one head.
     public static func scores(
@@ -68,7 +69,7 @@ public enum Reference {
 
     private static func softmax(_ x: [Double], over included: [Bool]) -> [Double] {
         let largest = zip(x, included).reduce(0) { $1.1 ? max($0, $1.0) : $0 }
-        let powers = zip(x, included).map { $1 ? exp($0 - largest) : 0 }
+        let powers = zip(x, included).map { $1 ? exp(max($0 - largest, -87)) : 0 }
         let total = powers.reduce(0, +)
         return powers.map { $0 / total }
     }
