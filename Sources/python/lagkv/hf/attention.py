@@ -4,6 +4,9 @@ A model calls it for every layer. Layers that a session holds are attended here;
 without a session) go to transformers' own "sdpa" as if this function were not there. It builds its own masks, because what is
 resident differs between layers and grows by recall in the middle of a forward call: every past row is visible, whatever its
 position, and the new tokens are causal among themselves.
+
+Models that ask for what the scaled dot product lacks (gpt-oss a sink in the softmax, Gemma 2 capped logits) say that "sdpa" is
+not for them. They get "lagkv-eager": the same, with the model's own attention in plain torch in the place of "sdpa".
 """
 
 from __future__ import annotations
@@ -11,56 +14,94 @@ from __future__ import annotations
 import contextvars
 import functools
 import inspect
+import sys
 
 import torch
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface, sdpa_mask
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface, eager_mask, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
 
 NAME = "lagkv"
+EAGER = "lagkv-eager"
 
 # The cache of the forward call that is under way: set and reset by the cache's hooks, by thread.
 running = contextvars.ContextVar("lagkv_running", default=None)
 
 
-# What a model may ask of its attention and "lagkv" does not have: to leave it out would be another model.
-_UNKNOWN = ("softcap", "s_aux", "position_bias")
+# What a model may ask of its attention that "sdpa" leaves out: without it, it would be another model.
+_NOT_IN_SDPA = ("softcap", "s_aux", "position_bias")
 
 
 def attend(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **kwargs):
     """transformers' attention signature. query [batch, query heads, m, dim]; the result [batch, m, query heads, value dim]."""
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    compute = functools.partial(_own(module, kwargs), dropout=dropout, scaling=scaling, **kwargs)
     cache = running.get()
-    sequences = cache.sequences_of(module.layer_idx) if cache is not None else None
+    layer = _layer(module)
+    sequences = cache.sequences_of(layer) if cache is not None else None
     if sequences is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
-    for what in _UNKNOWN:
-        if kwargs.get(what) is not None:
-            raise ValueError(f'{type(module).__name__} attends with {what}, which "lagkv" does not have')
+        return compute(module, query, key, value, attention_mask)
+    own = layer == module.layer_idx
     if len(sequences) == 1 and sequences[0].incoming == query.shape[2]:
-        return _attend_one(module, sequences[0], query, key, value, dropout, scaling), None
+        if not own or sequences[0].asked(layer, query[0], scaling):
+            key, value = _view(module, sequences[0], layer)
+        return _attend_one(module, query, key, value, compute), None
     # Independent sessions hold different numbers of rows: one after the other, without padding what lies in shared memory.
-    output = query.new_zeros(query.shape[0], query.shape[2], query.shape[1], cache.geometry.value_dim)
+    output = query.new_zeros(query.shape[0], query.shape[2], query.shape[1], value.shape[-1])
     for index, sequence in enumerate(sequences):
         if m := sequence.incoming:
-            view = sequence.view(module.layer_idx)
-            output[index, -m:] = _attend_one(module, sequence, query[index : index + 1, :, -m:], *view, dropout, scaling)[0]
+            newest = query[index : index + 1, :, -m:]
+            if own:
+                sequence.asked(layer, newest[0], scaling)
+            output[index, -m:] = _attend_one(module, newest, *_view(module, sequence, layer), compute)[0]
     return output, None
 
 
-def _attend_one(module, sequence, query, key, value, dropout, scaling):
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if sequence.asked(module.layer_idx, query[0], scaling):
-        key, value = sequence.view(module.layer_idx)
+def _own(module, kwargs: dict):
+    """The function that computes a module's attention where no session is concerned."""
+    if _is_eager(module):
+        return sys.modules[type(module).__module__].eager_attention_forward
+    for what in _NOT_IN_SDPA:
+        if kwargs.get(what) is not None:
+            raise ValueError(f'{type(module).__name__} attends with {what}, which "{NAME}" does not have')
+    return sdpa_attention_forward
+
+
+def _is_eager(module) -> bool:
+    return module.config._attn_implementation == EAGER
+
+
+def _layer(module) -> int:
+    """The layer whose keys and values a module attends over: its own, or an earlier one's (the last layers of Gemma 4)."""
+    if not getattr(module, "is_kv_shared_layer", False):
+        return module.layer_idx
+    kinds = zip(module.config.kv_sharing_modes, module.config.layer_types, strict=True)
+    return max(index for index, kind in enumerate(kinds) if kind == ("store", module.layer_type))
+
+
+def _view(module, sequence, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a module attends over: a layer's rows, or what it makes of them where it caches latents (DeepSeek's MLA)."""
+    view = sequence.view(layer)
+    return module.expand_kv(*view) if hasattr(module, "expand_kv") else view
+
+
+def _attend_one(module, query, key, value, compute) -> torch.Tensor:
+    """One sequence's new tokens over the past and themselves."""
     m, past = query.shape[2], key.shape[2] - query.shape[2]
+    if _is_eager(module):
+        hidden = None if m == 1 else ~_causal(m, past, query.device)
+        mask = None if m == 1 else query.new_zeros(1, 1, m, past + m).masked_fill(hidden, torch.finfo(query.dtype).min)
+        return compute(module, query, key, value, mask)[0]
     mask = None if m == 1 or past == 0 else _causal(m, past, query.device)
     if mask is not None and query.device.type == "cpu":
         # transformers would repeat the keys and values of the whole view for each query head of a group.
         grouped = query.shape[1] != key.shape[1]
         output = torch.nn.functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling, enable_gqa=grouped
-        )
+            query, key, value, attn_mask=mask, dropout_p=compute.keywords["dropout"], scale=compute.keywords["scaling"],
+            enable_gqa=grouped,
+        )  # fmt: skip
         return output.transpose(1, 2).contiguous()
-    return sdpa_attention_forward(module, query, key, value, mask, dropout, scaling)[0]
+    return compute(module, query, key, value, mask)[0]
 
 
 @functools.lru_cache(maxsize=2)
@@ -73,10 +114,14 @@ def _causal(m: int, past: int, device: torch.device) -> torch.Tensor:
 def attach(model) -> None:
     """Sets the model to "lagkv", and lets it tell a LagKVCache when a forward call begins and ends. Harmless to repeat."""
     if NAME not in ALL_MASK_ATTENTION_FUNCTIONS:
-        AttentionInterface.register(NAME, attend)
-        AttentionMaskInterface.register(NAME, sdpa_mask)
-    model.set_attn_implementation(NAME)
+        for name, mask in ((NAME, sdpa_mask), (EAGER, eager_mask)):
+            AttentionInterface.register(name, attend)
+            AttentionMaskInterface.register(name, mask)
     decoder = model.get_decoder()
+    name = NAME if decoder._supports_sdpa else EAGER
+    model.set_attn_implementation(name)
+    if decoder.config._attn_implementation != name:
+        raise ValueError(f"{type(model).__name__} computes its attention by itself: transformers sets no other function for it")
     if not getattr(decoder, "_tells_lagkv", False):
         decoder.register_forward_pre_hook(_before, with_kwargs=True)
         # Also after a call that raised, whose output is None.

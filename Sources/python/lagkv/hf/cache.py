@@ -47,7 +47,6 @@ class LagKVCache(transformers.Cache):
         # Of the call under way: its columns, and the ids of each sequence's new tokens.
         self._coming = 0
         self._ids: list[np.ndarray] = []
-        attention.attach(model)
         if self._others_stale():
             self._replay(self.columns)
 
@@ -73,7 +72,7 @@ class LagKVCache(transformers.Cache):
         geometry = ModelGeometry.of(model)
         shape = dict(
             layers=len(geometry.layers), kv_heads=geometry.kv_heads, key_dim=geometry.key_dim, value_dim=geometry.value_dim,
-            dtype=geometry.dtype, capacity=capacity or geometry.positions, sink=sink, lag=lag, keep_ratio=keep_ratio,
+            dtype=geometry.dtype, capacity=capacity or geometry.capacity(), sink=sink, lag=lag, keep_ratio=keep_ratio,
             fingerprint=geometry.fingerprint,
         )  # fmt: skip
         with contextlib.ExitStack() as undo:
@@ -99,7 +98,10 @@ class LagKVCache(transformers.Cache):
     @classmethod
     def _over(cls, client, model, geometry, name, recall, attach) -> LagKVCache:
         """A cache over what `attach` makes of the name, or of each of several; none stays open if one fails."""
+        attention.attach(model)
         recall = recall if isinstance(recall, Recall) else Recall(chunks=recall)
+        if recall.chunks and geometry.latent:
+            raise ValueError(f"{type(model).__name__} caches latents, not keys, so that queries cannot rank chunks: use recall=0")
         with contextlib.ExitStack() as undo:
             sequences = []
             for each in [name] if isinstance(name, str) else name:
