@@ -13,7 +13,7 @@ public enum Daemon {
     /// - Throws: why it cannot start, with the exit status and the remedy; or what was not made durable when it stopped.
     public static func run(
         _ configuration: Configuration, supervisor: Supervisor, log: Logger, level: LoggingLevel
-    ) throws(CannotStart) {
+    ) throws(DaemonFailure) {
         let parts = try DaemonParts(configuration.settings, supervisor)
         let outcome = Outcome()
         CacheLoop.start {
@@ -24,7 +24,7 @@ public enum Daemon {
         do {
             try parts.reactor.run()
         } catch {
-            throw CannotStart(.failure, "the ring failed: \(error)", remedy: "read the kernel's log; every sealed chunk is on disk")
+            throw DaemonFailure(.failure, "the ring failed: \(error)", remedy: "read the kernel's log; every sealed chunk is on disk")
         }
         parts.pool.shutDown()
         if let failure = outcome.failure { throw failure }
@@ -32,6 +32,6 @@ public enum Daemon {
 
     /// Written by the loop's last job, read when the loop has returned.
     private final class Outcome: @unchecked Sendable {
-        var failure: CannotStart?
+        var failure: DaemonFailure?
     }
 }

@@ -39,12 +39,12 @@ final class DaemonLife {
     private var settings: DaemonSettings { configuration.settings }
 
     /// - Returns: why it could not start, or what was lost in stopping; nil for a clean life.
-    func run() async -> CannotStart? {
+    func run() async -> DaemonFailure? {
         describeSurroundings()
         do throws(CacheError) {
             try await cache.start()
         } catch {
-            return CannotStart(.stateNotReadable, "\(error)", remedy: "check the disk below \(settings.stateDirectory)")
+            return DaemonFailure(.stateNotReadable, "\(error)", remedy: "check the disk below \(settings.stateDirectory)")
         }
         CacheLoop.start { await server.acceptClients() }
         CacheLoop.start { await keepWatchdog() }
@@ -108,7 +108,7 @@ final class DaemonLife {
     private static let idleChecksOfBuffers: UInt64 = 30
 
     /// Ends the clients, then makes every window durable. The watchdog is kept fed meanwhile by extending the time to stop.
-    private func stop() async -> CannotStart? {
+    private func stop() async -> DaemonFailure? {
         log.notice("stopping: making every window durable")
         tell(.stopping(patience: Self.patience))
         await server.stop()
@@ -116,7 +116,7 @@ final class DaemonLife {
         isStopping = true
         for failure in failed { log.error("session “\(failure.name)” could not be made durable: \(failure.error)") }
         guard failed.isEmpty else {
-            return CannotStart(
+            return DaemonFailure(
                 .failure, "\(failed.count) sessions could not be made durable", remedy: "see the log; their sealed chunks are on disk")
         }
         log.notice("stopped; every session is durable")

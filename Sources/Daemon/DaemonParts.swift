@@ -11,7 +11,7 @@ struct DaemonParts: Sendable {
     let listener: RingFile
     let pool: WorkerPool
 
-    init(_ settings: DaemonSettings, _ supervisor: Supervisor) throws(CannotStart) {
+    init(_ settings: DaemonSettings, _ supervisor: Supervisor) throws(DaemonFailure) {
         // First of all: threads that are started later inherit the mask.
         signals = try Self.attempt(.outOfResources, "raise the limit of open files") { () throws(KernelError) in
             RingFile(try SignalDescriptor([SIGTERM, SIGINT, SIGHUP]).takeDescriptor())
@@ -23,22 +23,22 @@ struct DaemonParts: Sendable {
         pool = WorkerPool(width: settings.workers)
     }
 
-    private static func makeReactor() throws(CannotStart) -> Reactor {
+    private static func makeReactor() throws(DaemonFailure) -> Reactor {
         let ring: Ring
         do throws(RingUnavailable) {
             ring = try Ring()
         } catch {
-            throw CannotStart(.ringForbidden, "\(error.seen); \(error.cause)", remedy: error.remedy)
+            throw DaemonFailure(.ringForbidden, "\(error.seen); \(error.cause)", remedy: error.remedy)
         }
         do throws(KernelError) {
             return try Reactor(ring: ring)
         } catch {
-            throw CannotStart(.outOfResources, "\(error)", remedy: "raise the limit of open files")
+            throw DaemonFailure(.outOfResources, "\(error)", remedy: "raise the limit of open files")
         }
     }
 
     /// The socket that systemd handed over, or one of our own.
-    private static func listen(_ settings: DaemonSettings, _ supervisor: Supervisor) throws(CannotStart) -> RingFile {
+    private static func listen(_ settings: DaemonSettings, _ supervisor: Supervisor) throws(DaemonFailure) -> RingFile {
         if let inherited = supervisor.listener {
             return try attempt(.badActivation, "keep ListenStream= in lagkvd.socket, with a path") { () throws(KernelError) in
                 RingFile(try UnixSocket(adoptingListener: Descriptor(owning: inherited)).takeDescriptor())
@@ -53,19 +53,19 @@ struct DaemonParts: Sendable {
             }
             return RingFile(try UnixSocket.listen(at: settings.socket, mode: UInt32(settings.socketMode)).takeDescriptor())
         } catch where error.code == EADDRINUSE {
-            throw CannotStart(.socketInUse, "\(error)", remedy: "stop the other daemon, or choose another socket=")
+            throw DaemonFailure(.socketInUse, "\(error)", remedy: "stop the other daemon, or choose another socket=")
         } catch {
-            throw CannotStart(.socketNotCreated, "\(error)", remedy: "choose a socket= in a directory that this user may write")
+            throw DaemonFailure(.socketNotCreated, "\(error)", remedy: "choose a socket= in a directory that this user may write")
         }
     }
 
     static func attempt<Value>(
         _ status: ExitStatus, _ remedy: String, _ body: () throws(KernelError) -> Value
-    ) throws(CannotStart) -> Value {
+    ) throws(DaemonFailure) -> Value {
         do throws(KernelError) {
             return try body()
         } catch {
-            throw CannotStart(status, "\(error)", remedy: remedy)
+            throw DaemonFailure(status, "\(error)", remedy: remedy)
         }
     }
 }

@@ -43,8 +43,8 @@ public enum ExitStatus: Int32, Sendable, CaseIterable {
     }
 }
 
-/// The daemon cannot start. It says why and what to do, and ends with the status.
-public struct CannotStart: Error, Sendable, Hashable, CustomStringConvertible {
+/// Why the daemon could not start, or what went wrong while it stopped. It says so and what to do, and ends with the status.
+public struct DaemonFailure: Error, Sendable, Hashable, CustomStringConvertible {
     public var status: ExitStatus
     /// What was tried and what was seen.
     public var message: String
@@ -57,5 +57,5 @@ public struct CannotStart: Error, Sendable, Hashable, CustomStringConvertible {
         self.remedy = remedy
     }
 
-    public var description: String { "cannot start: \(message); to do: \(remedy)" }
+    public var description: String { "\(status == .failure ? "" : "cannot start: ")\(message); to do: \(remedy)" }
 }

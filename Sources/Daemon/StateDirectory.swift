@@ -9,7 +9,7 @@ struct StateDirectory: Sendable {
     /// Held as long as this is.
     private let lock: RingFile
 
-    init(path: String) throws(CannotStart) {
+    init(path: String) throws(DaemonFailure) {
         self.path = path
         let remedy = "make \(path) a directory that this user may write, or choose another state-directory="
         (root, traits) = try DaemonParts.attempt(.stateNotWritable, remedy) { () throws(KernelError) in
@@ -21,9 +21,9 @@ struct StateDirectory: Sendable {
         do throws(KernelError) {
             lock = RingFile(try Descriptor.lock(path + "/lock"))
         } catch where error.code == EWOULDBLOCK {
-            throw CannotStart(.stateLocked, "\(path)/lock is held by another process", remedy: "stop the other daemon, or choose another state-directory=")
+            throw DaemonFailure(.stateLocked, "\(path)/lock is held by another process", remedy: "stop the other daemon, or choose another state-directory=")
         } catch {
-            throw CannotStart(.stateNotWritable, "\(error)", remedy: remedy)
+            throw DaemonFailure(.stateNotWritable, "\(error)", remedy: remedy)
         }
     }
 }

@@ -13,12 +13,12 @@ public struct Supervisor: Sendable, Hashable {
     private static let firstDescriptor: Int32 = 3
 
     /// - Throws: `badActivation` when more than one socket was handed over.
-    public init(environment: [String: String], processID: Int32) throws(CannotStart) {
+    public init(environment: [String: String], processID: Int32) throws(DaemonFailure) {
         // The variables are meant for the process they name; a child that inherits them leaves them alone.
         let isForUs = environment["LISTEN_PID"] == "\(processID)"
         let count = isForUs ? environment["LISTEN_FDS"].flatMap { Int($0) } ?? 0 : 0
         guard (0...1).contains(count) else {
-            throw CannotStart(
+            throw DaemonFailure(
                 .badActivation, "LISTEN_FDS is \(count)",
                 remedy: "keep one ListenStream= in lagkvd.socket, and no other socket unit")
         }

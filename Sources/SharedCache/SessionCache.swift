@@ -89,9 +89,15 @@ public final class SessionCache {
     }
 
     /// Makes every window durable and gives all memory back. New requests are refused from here on.
+    ///
+    /// A disk budget refuses new tokens; it does not lose those that were accepted. So it ends here, and what the disk has
+    /// refused is tried once more.
     /// - Returns: the sessions whose tokens could not all be written, with the reason.
     public func stop() async -> [(name: String, error: CacheError)] {
         isStopping = true
+        settings.diskBudget = nil
+        settings.diskBudgetPerUser = nil
+        for session in sessions.values { session.fault = nil }
         var failed: [(name: String, error: CacheError)] = []
         for session in inOrder() where session.resident != nil {
             await session.gate.enter()

@@ -46,7 +46,7 @@ struct Lagkvd: ParsableCommand {
         let level = LoggingLevel(configuration.settings.logLevel)
         let style = LoggingHandler.Style(environment: ProcessInfo.processInfo.environment)
         let log = Logger(label: "lagkvd") { _ in LoggingHandler(style, level) }
-        do throws(CannotStart) {
+        do throws(DaemonFailure) {
             let supervisor = try Supervisor(environment: ProcessInfo.processInfo.environment, processID: Kernel.processID)
             try Daemon.run(configuration, supervisor: supervisor, log: log, level: level)
         } catch {

@@ -15,7 +15,7 @@ struct SupervisorTests {
         let environment = ["LISTEN_PID": "42", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "lagkvd.socket"]
         #expect(try Supervisor(environment: environment, processID: 42).listener == 3)
         #expect(try Supervisor(environment: environment, processID: 43).listener == nil)
-        #expect(throws: CannotStart.self) {
+        #expect(throws: DaemonFailure.self) {
             try Supervisor(environment: ["LISTEN_PID": "42", "LISTEN_FDS": "2"], processID: 42)
         }
     }

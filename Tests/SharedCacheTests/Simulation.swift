@@ -114,7 +114,8 @@ final class Simulation {
     private func restart() async {
         if !process.life.hasEnded {
             if world.numbers.once(in: 3) {
-                await heal()
+                // Its budgets stay as they are.
+                disk.faults = Faults()
                 await stop()
             } else {
                 kill()
