@@ -5,6 +5,7 @@ Tiny random models: quick, and nothing to fetch.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from pathlib import Path
 
@@ -15,10 +16,12 @@ torch = pytest.importorskip("torch", reason="torch is not installed: .ci/python-
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: .ci/python-env installs it")
 
 import lagkv  # noqa: E402
+import lagkv.hf.rows  # noqa: E402
 from lagkv.eval.baselines import Policy, Pruned  # noqa: E402
 from lagkv.hf import LagKVCache, Recall  # noqa: E402
 from lagkv.hf import forward as forward_call  # noqa: E402
 from lagkv.hf.rows import DeviceRows  # noqa: E402
+from conftest import delete  # noqa: E402
 
 # transformers is renaming the argument to `cache`; users have both, and so have these tests.
 pytestmark = pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated")
@@ -333,8 +336,9 @@ def test_recall_amid_an_answer_ranks_by_the_newest_queries(client, model):
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_a_copy_on_a_device_computes_the_same(client, device):
+def test_a_copy_on_a_device_computes_the_same(client, device, monkeypatch):
     """The copy that CUDA needs; on the CPU the same code is told to make one."""
+    monkeypatch.setattr(lagkv.hf.rows, "_STAGED", 3 * 2 * 16 * 4 * 37)  # its tokens stream down by 37
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
     model = llama().to(device)
@@ -454,6 +458,37 @@ def test_a_failed_call_leaves_the_session_as_it_was(client, model):
     fresh = LagKVCache.create(client, model, "fresh", **S)
     forward(model, ids[:, :40], fresh)
     assert torch.equal(forward(model, ids[:, 40:], cache), forward(model, ids[:, 40:], fresh))
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["shared", "copied"])
+def test_a_call_that_the_daemon_refuses_half_way_is_taken_back_as_soon_as_it_can_be(make_daemon, model, monkeypatch, copied):
+    monkeypatch.setattr(lagkv.hf.rows, "_STAGED", 3 * 2 * 16 * 4 * 200)
+    ids = prompt(2000, seed=22).expand(2, -1)
+    daemon = make_daemon("--disk-budget", "5MiB", "--staging", "1MiB")
+    with daemon.connect() as client:
+        ballast = client.create("ballast", layers=1, kv_heads=1, key_dim=64, value_dim=64, dtype="float32", capacity=8192)
+        noise = np.random.default_rng(0).integers(0, 1 << 32, (1, 1, 8192, 64), dtype=np.uint32)
+        ballast.append(noise, noise)
+        ballast.close()
+        cache = LagKVCache.create(client, model, ["half", "way"], **S)
+        if copied:
+            for sequence in cache._sequences:
+                sequence._rows = DeviceRows(sequence.session, torch.device("cpu"))
+        forward(model, ids[:, :100], cache)
+        with pytest.raises(lagkv.BudgetExceeded):
+            forward(model, ids[:, 100:], cache)
+        assert any(session.tokens > 100 for session in cache.sessions) and cache.get_seq_length() == 100
+        with pytest.raises(lagkv.BudgetExceeded):
+            forward(model, ids[:, :9], cache)
+        delete(client, "ballast")
+        said = None
+        while said is None:  # the daemon tries the disk again now and then
+            with contextlib.suppress(lagkv.BudgetExceeded):
+                said = forward(model, ids[:, :9], cache)
+        assert [session.tokens for session in cache.sessions] == [109, 109]
+        fresh = LagKVCache.create(client, model, ["fresh", "too"], **S)
+        forward(model, ids[:, :100], fresh)
+        assert torch.equal(said, forward(model, ids[:, :9], fresh))
 
 
 def test_sessions_for_a_batch_are_made_all_or_none(client, model):

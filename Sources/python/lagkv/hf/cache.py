@@ -11,6 +11,8 @@ import torch
 import transformers
 from transformers.cache_utils import CacheLayerMixin
 
+from lagkv.errors import LagKVError
+
 from . import attention
 from .geometry import ModelGeometry
 from .recall import Recall
@@ -47,6 +49,8 @@ class LagKVCache(transformers.Cache):
         # Of the call under way: its columns, and the ids of each sequence's new tokens.
         self._coming = 0
         self._ids: list[np.ndarray] = []
+        # While a call is being committed, and after it was refused half-way, each sequence's tokens before it.
+        self._lengths: list[int] = []
         if self._others_stale():
             self._replay(self.columns)
 
@@ -232,15 +236,31 @@ class LagKVCache(transformers.Cache):
                 f"a batch of {batch} for a cache of {len(self._sequences)} session(s): beams and several answers to one prompt "
                 "need sessions of their own; fork the session, or create a cache with a name for each"
             )
+        self._take_back()
         self._coming, self._ids = m, []
         for row, (sequence, count) in enumerate(zip(self._sequences, self._real(ids, m, mask), strict=True)):
             sequence.begin(count)
             self._ids.append(np.full(count, NO_ID, np.uint32) if ids is None else _numbers(ids[row, m - count :]))
 
     def commit(self) -> None:
-        for sequence, ids in zip(self._sequences, self._ids, strict=True):
-            sequence.commit(ids)
+        self._lengths = [sequence.tokens for sequence in self._sequences]
+        try:
+            for sequence, ids in zip(self._sequences, self._ids, strict=True):
+                sequence.commit(ids)
+        except BaseException:
+            # A full budget, say. All sequences take a call or none does: if not now, then before the next one begins.
+            with contextlib.suppress(LagKVError):
+                self._take_back()
+            raise
+        self._lengths = []
         self.columns += self._coming
+
+    def _take_back(self) -> None:
+        """Undoes what a call that was refused half-way has left."""
+        self.abandon()
+        for sequence, tokens in zip(self._sequences, self._lengths, strict=False):
+            sequence.truncate(tokens)
+        self._lengths = []
 
     def abandon(self) -> None:
         for sequence in self._sequences:

@@ -70,7 +70,7 @@ class SharedRows:
     def commit(self, ids: np.ndarray) -> None:
         """Makes the new tokens the session's. ids [m]."""
         if self._held is not None:
-            append(self._session, self._held, ids)
+            append(self._session, [self._held[layer] for layer in range(len(self._slabs))], ids)
         else:
             self._session.window_ids(self._incoming)[:] = ids
             self._session.commit(self._session.tokens + self._incoming)
@@ -88,11 +88,11 @@ class DeviceRows:
     """A copy of the hot view on an accelerator.
 
     It is copied up once. From then on tokens only stream down: new rows are appended here and go to the session when the
-    call is done, all layers in one copy; when chunks are sealed, the rows to keep are found by their positions and gathered
-    on the device. Recalled rows are copied up when they come.
+    call is done, through pinned memory; when chunks are sealed, the rows to keep are found by their positions and gathered on
+    the device. Recalled rows are copied up when they come.
 
-    The slabs are not registered as pinned memory: a seal punches holes into them, and a device would go on reading the pages
-    that lay there before.
+    The slabs themselves are not registered as pinned memory: a seal punches holes into them, and a device would go on reading
+    the pages that lay there before.
     """
 
     _SLACK = 1024  # rows a layer grows by, so that most steps append in place
@@ -101,16 +101,13 @@ class DeviceRows:
         self._session = session
         self._host = SharedRows(session)
         self._device = device
-        self._held: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._layers = [_DeviceLayer() for _ in range(session.description.layers)]
         self._tokens = -1
         self.rearranged()
 
-    def begin(self, m: int) -> None:
-        self._held = {}
+    def begin(self, m: int) -> None: ...
 
     def write(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> None:
-        self._held[layer] = (keys, values)
         self._layers[layer].append(keys, values, self._SLACK)
 
     def view(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -121,20 +118,18 @@ class DeviceRows:
         return self._layers[layer].view()[0]
 
     def commit(self, ids: np.ndarray) -> None:
-        session, first = self._session, self._session.tokens
+        session = self._session
         generation = session.generation
-        append(session, self._held, ids)
-        self._held = {}
+        append(session, [layer.newest() for layer in self._layers], ids)
         for index, layer in enumerate(self._layers):
-            layer.count(first, session.tokens)
+            layer.stay(session.tokens)
             if session.generation != generation:
                 layer.keep(session.view(index).positions[:, layer.recalled :])
         self._tokens = session.tokens
 
     def abandon(self) -> None:
-        for layer, (keys, _) in self._held.items():
-            self._layers[layer].drop(keys.shape[2])
-        self._held = {}
+        for layer in self._layers:
+            layer.drop()
 
     def rearranged(self) -> None:
         """Follows a recall, release, truncate or append; a call may be under way, whose new rows stay."""
@@ -149,13 +144,14 @@ class DeviceRows:
 
 
 class _DeviceLayer:
-    """One layer of DeviceRows: [1, heads, recalled + rows + slack, dim]. origin: the session's row 0 on its axis of rows."""
+    """One layer of DeviceRows: [1, heads, recalled + rows + slack, dim], of which `used` rows are in use, the last `incoming` by
+    the call under way. origin: the session's row 0 on its axis of rows."""
 
     def load(self, keys, values, positions, rows: slice, device) -> None:
         # A session may be opened while tokens are recalled in it only by the one who recalled them: never here.
         self.keys, self.values, self.positions = keys.to(device, copy=True), values.to(device, copy=True), positions.copy()
         self.origin = self.start = rows.start
-        self.recalled = 0
+        self.recalled = self.incoming = 0
         self.used = keys.shape[2]
 
     def view(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -169,14 +165,21 @@ class _DeviceLayer:
                 for old in self.view()
             )
         self.keys[:, :, self.used : end], self.values[:, :, self.used : end] = keys, values
-        self.used = end
+        self.used, self.incoming = end, keys.shape[2]
 
-    def drop(self, rows: int) -> None:
-        self.used -= rows
+    def newest(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The rows of the call under way."""
+        first = self.used - self.incoming
+        return self.keys[:, :, first : self.used], self.values[:, :, first : self.used]
 
-    def count(self, first: int, end: int) -> None:
-        new = np.broadcast_to(np.arange(first, end, dtype=np.int32), (self.positions.shape[0], end - first))
-        self.positions = np.concatenate((self.positions, new), axis=1)
+    def drop(self) -> None:
+        self.used, self.incoming = self.used - self.incoming, 0
+
+    def stay(self, tokens: int) -> None:
+        """The newest rows are now the last of the session's `tokens`."""
+        new = np.arange(tokens - self.incoming, tokens, dtype=np.int32)
+        self.positions = np.concatenate((self.positions, np.broadcast_to(new, (self.positions.shape[0], len(new)))), axis=1)
+        self.incoming = 0
 
     def keep(self, positions: np.ndarray) -> None:
         """Gathers what a seal left. positions [heads, n]: of the rows that are left, ascending as those before are."""
@@ -197,9 +200,28 @@ class _DeviceLayer:
         self.start, self.recalled = rows.start, recalled
 
 
-def append(session, held: dict[int, tuple[torch.Tensor, torch.Tensor]], ids: np.ndarray) -> None:
-    """Appends keys and values [1, heads, n, dim] of every layer of the session: all layers in one copy to the host."""
-    keys, values = (torch.cat([held[layer][part] for layer in sorted(held)]).cpu() for part in (0, 1))
-    if keys.dtype == torch.bfloat16:
-        keys, values = keys.view(torch.uint16), values.view(torch.uint16)
-    session.append(keys.numpy(), values.numpy(), ids)
+# Bytes of keys, and as many of values or fewer, that are on their way to a session at a time.
+_STAGED = 32 << 20
+
+
+def append(session, layers: list[tuple[torch.Tensor, torch.Tensor]], ids: np.ndarray) -> None:
+    """Appends keys and values [1, heads, n, dim] of every layer of the session, some tokens of all layers at a time: what the
+    copy on the way takes does not grow with n. If one piece is refused, those before it are the session's."""
+    keys = layers[0][0]
+    step = max(1, _STAGED // (len(layers) * keys.shape[1] * keys.shape[3] * keys.element_size()))
+    for first in range(0, len(ids), step):
+        some = slice(first, first + step)
+        of_keys, of_values = (_staged([layer[part][0, :, some] for layer in layers]) for part in (0, 1))
+        session.append(of_keys, of_values, ids[some])
+
+
+def _staged(layers: list[torch.Tensor]) -> np.ndarray:
+    """Tensors [heads, n, dim] as one array [layers, heads, n, dim] on the host."""
+    device = layers[0].device
+    on_gpu = device.type == "cuda"
+    staged = torch.empty((len(layers), *layers[0].shape), dtype=layers[0].dtype, pin_memory=on_gpu)
+    for place, layer in zip(staged, layers, strict=True):
+        place.copy_(layer, non_blocking=on_gpu)
+    if on_gpu:
+        torch.cuda.current_stream(device).synchronize()
+    return (staged.view(torch.uint16) if staged.dtype == torch.bfloat16 else staged).numpy()

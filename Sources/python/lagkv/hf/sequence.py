@@ -120,7 +120,7 @@ class Sequence:
     def adopt(self, layers: list[tuple[torch.Tensor, torch.Tensor]], ids: np.ndarray, queries: dict[int, torch.Tensor]) -> None:
         """Appends all layers' keys and values [1, heads, n, dim] that were computed elsewhere, and recalls by their last
         queries [query heads, some, dim]."""
-        append(self.session, dict(enumerate(layers)), ids)
+        append(self.session, layers, ids)
         self._rows.rearranged()
         for model_layer, of_layer in queries.items():
             if (newest := self._queries.get(self._place[model_layer])) is not None:
