@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed: .ci/python-env makes an environment with it")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: .ci/python-env installs it")
 
-from lagkv.eval import baselines, longbench, methods, results, rules, tasks  # noqa: E402
+from lagkv.eval import baselines, longbench, methods, metrics, results, rules, tasks  # noqa: E402
 from lagkv.eval.methods import Method  # noqa: E402
 from lagkv.hf import forward  # noqa: E402
 from lagkv.hf.recall import rank  # noqa: E402
@@ -27,26 +27,37 @@ class Words:
     [("The Eiffel Tower!", "eiffel tower", 1.0), ("in Paris", "Paris, France", 0.5), ("no", "yes", 0.0)],
 )
 def test_f1_compares_words_without_articles_and_punctuation(said, right, expected):
-    assert longbench.f1(said, right, []) == expected
+    assert metrics.f1(said, right, []) == expected
 
 
 def test_rouge_l_is_the_longest_common_subsequence():
-    assert longbench.rouge_l("one cat sat on the mat", "one cat lay on the mat", []) == pytest.approx(5 / 6)
-    assert longbench.rouge_l("", "words", []) == 0
+    assert metrics.rouge_l("one cat sat on the mat", "one cat lay on the mat", []) == pytest.approx(5 / 6)
+    assert metrics.rouge_l("", "words", []) == 0
 
 
 def test_accuracy_is_shared_among_the_classes_that_were_named():
     classes = ["Date", "Country", "Equivalent term"]
-    assert longbench.accuracy("It is Date", "Date", classes) == 1
-    assert longbench.accuracy("Date or Country", "Date", classes) == 0.5
-    assert longbench.accuracy("City", "Date", classes) == 0
-    assert longbench.accuracy("Other date", "Other date", ["date", "Other date"]) == 1
+    assert metrics.accuracy("It is Date", "Date", classes) == 1
+    assert metrics.accuracy("Date or Country", "Date", classes) == 0.5
+    assert metrics.accuracy("City", "Date", classes) == 0
+    assert metrics.accuracy("Other date", "Other date", ["date", "Other date"]) == 1
 
 
 def test_numbers_are_found_in_what_was_said():
-    assert longbench.count("There are 3, or 4.", "3", []) == 0.5
-    assert longbench.retrieval("Paragraph 12", "Paragraph 12", []) == 1
-    assert longbench.retrieval("Paragraph 1", "Paragraph 12", []) == 0
+    assert metrics.count("There are 3, or 4.", "3", []) == 0.5
+    assert metrics.retrieval("Paragraph 12", "Paragraph 12", []) == 1
+    assert metrics.retrieval("Paragraph 1", "Paragraph 12", []) == 0
+    assert metrics.retrieval("段落7", "段落7", []) == 1
+
+
+def test_chinese_is_compared_by_the_words_of_a_dictionary():
+    pytest.importorskip("jieba", reason="jieba is not installed: .ci/python-env installs it")
+    # 我 爱 北京 天安门: "I love Beijing('s) Tiananmen".
+    assert metrics.f1_zh("我爱「北京」！", "我爱北京天安门。", []) == pytest.approx(6 / 7)
+    assert metrics.rouge_l_zh("我爱北京", "我爱北京天安门", []) == pytest.approx(6 / 7)
+    assert metrics.f1_zh("GPT", "gpt", []) == 1 and metrics.f1_zh("。", "北京", []) == 0
+    sample = {"input": "", "context": "", "answers": ["体育"], "dataset": "lsht", "all_classes": ["体育", "财经"]}
+    assert longbench.score(sample, "\n体育\n财经") == 1
 
 
 def test_longbench_reads_its_own_format_and_names_a_wrong_line(tmp_path):
@@ -116,10 +127,14 @@ def test_a_plot_has_a_panel_a_task_and_curves_over_ratios_and_over_recalled_chun
 def test_methods_are_named_with_what_they_recall():
     assert str(Method.parse("lagkv+2", 0.25, 16, 128)) == "lagkv+2"
     assert Method.parse("full", 0.25, 16, 128).keep_ratio == 1
-    for name in ("lagkv+2/max", "lagkv:10", "lagkv:0.5+2"):
+    for name in ("lagkv+2/max", "lagkv:10", "lagkv:0.5+2", "lagkv@0", "lagkv:2@0,29+3/max"):
         assert str(Method.parse(name, 0.25, 16, 128)) == name
-    assert Method.parse("lagkv:10+2", 0.25, 16, 128).policy.value_weight == 10
-    for wrong, what in (("best", "no method 'best'"), ("lagkv+two", "'two' is no number"), ("h2o+2/max", "no rule 'max'")):
+    policy = Method.parse("lagkv:10@3,4+2", 0.25, 16, 128).policy
+    assert (policy.value_weight, policy.uncompressed_layers) == (10, (3, 4))
+    for wrong, what in (
+        ("best", "no method 'best'"), ("lagkv+two", "expected NAME"), ("lagkv@first", "expected NAME"), ("h2o+2/max", "are lagkv's"),
+        ("h2o@1", "are lagkv's"), ("lagkv+2/best", "no rule 'best'"),
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=what):
             Method.parse(wrong, 0.25, 16, 128)
 
@@ -258,14 +273,14 @@ def test_every_third_chunk_is_chosen_by_its_kept_keys():
 
 def test_rouge_l_takes_sentences_by_themselves_and_words_once():
     # Of "a b" and "b c", in any order of the sentences; what the package `rouge` says.
-    assert longbench.rouge_l("a b. c d.", "c d. a b.", []) == 1
-    assert longbench.rouge_l("b a. c c c.", "a b. c.", []) == pytest.approx(2 * 2 / 6)
+    assert metrics.rouge_l("a b. c d.", "c d. a b.", []) == 1
+    assert metrics.rouge_l("b a. c c c.", "a b. c.", []) == pytest.approx(2 * 2 / 6)
 
 
 def test_similarity_of_code_skips_comments_and_markup():
-    assert longbench.code("```python\n# a comment\nreturn x + 1\n", "return x + 1", []) == 1
-    assert longbench.code("// nothing else", "return", []) == 0
-    assert 0 < longbench.code("return x + 2", "return x + 1", []) < 1
+    assert metrics.code("```python\n# a comment\nreturn x + 1\n", "return x + 1", []) == 1
+    assert metrics.code("// nothing else", "return", []) == 0
+    assert 0 < metrics.code("return x + 2", "return x + 1", []) < 1
 
 
 class Chatty:

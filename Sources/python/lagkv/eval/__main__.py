@@ -200,7 +200,7 @@ def main() -> int:
         "--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16",
         help="what the model computes in; float32 is the fast one on processors without bfloat16 instructions",
     )
-    parser.add_argument("--methods", nargs="+", default=["full", "lagkv", "lagkv+2"], metavar="NAME[:ALPHA][+CHUNKS[/RULE]]")
+    parser.add_argument("--methods", nargs="+", default=["full", "lagkv", "lagkv+2"], metavar="METHOD")
     parser.add_argument("--keep-ratio", nargs="+", type=float, default=[0.125], metavar="R")
     parser.add_argument("--sink", type=int, default=16)
     parser.add_argument("--lag", type=int, default=128)

@@ -17,12 +17,13 @@ from transformers.cache_utils import DynamicLayer
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """S, L, r and α, as everywhere; what is in torch here knows α = 1 only."""
+    """S, L, r, α and the uncompressed layers, as everywhere; what is in torch here has α = 1 and compresses all layers."""
 
     sink: int = 16
     lag: int = 128
     keep_ratio: float = 0.25
     value_weight: float = 1.0
+    uncompressed_layers: tuple[int, ...] = ()
 
     def chunks(self, tokens: int) -> int:
         """Chunks that are sealed at this length."""
@@ -32,7 +33,7 @@ class Policy:
         return int(self.keep_ratio * self.lag)
 
     def resident(self, tokens: int) -> int:
-        """Rows of the hot view at this length."""
+        """Rows of a compressed layer's hot view at this length."""
         return tokens - self.chunks(tokens) * (self.lag - self.kept())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 from collections.abc import Iterator
 
 import torch
@@ -28,7 +29,7 @@ CHECKED = 8
 @dataclasses.dataclass(frozen=True)
 class Method:
     """What is kept and how much: `recall` chunks come back for a turn (lagkv); a method of the whole prompt gets the memory
-    that LagKV with so many would use. value_weight: LagKV's α."""
+    that LagKV with so many would use. value_weight: LagKV's α. uncompressed_layers: those where it evicts nothing."""
 
     name: str
     keep_ratio: float
@@ -37,31 +38,35 @@ class Method:
     lag: int = 128
     rule: str = "default"
     value_weight: float = 1.0
+    uncompressed_layers: tuple[int, ...] = ()
 
     @classmethod
     def parse(cls, text: str, keep_ratio: float, sink: int, lag: int) -> Method:
-        """NAME, of lagkv also NAME:ALPHA; then maybe +CHUNKS, such as lagkv+2, and /RULE, such as lagkv:10+2/max. Raises ValueError."""
-        shown, _, rest = text.partition("+")
-        name, _, alpha = shown.partition(":")
-        chunks, _, rule = rest.partition("/")
+        """NAME, of lagkv also NAME:ALPHA and NAME@LAYERS; then maybe +CHUNKS, such as lagkv+2, and /RULE: all of it is
+        lagkv:10@0,29+2/max. Raises ValueError."""
+        parts = re.fullmatch(r"([^:@+/]+)(?::(\d+\.?\d*))?(?:@(\d+(?:,\d+)*))?(?:\+(\d+)(?:/(.+))?)?", text)
+        if not parts:
+            raise ValueError(f"method {text!r}: expected NAME[:ALPHA][@LAYER,LAYER…][+CHUNKS[/RULE]]")
+        name, alpha, layers, chunks, rule = parts.groups()
         if name not in NAMES:
             raise ValueError(f"no method {name!r}; there are {', '.join(NAMES)}, and each but full with +CHUNKS of recall")
-        if alpha and (name != "lagkv" or not alpha.replace(".", "", 1).isdecimal()):
-            raise ValueError(f"method {text!r}: {alpha!r} is no weight of the values, which lagkv has")
-        if rest and not chunks.isdecimal():
-            raise ValueError(f"method {text!r}: {chunks!r} is no number of chunks")
-        if rule and (name != "lagkv" or rule not in RULES):
-            raise ValueError(f"method {text!r}: no rule {rule!r}; there are {', '.join(RULES)}, for lagkv")
+        if name != "lagkv" and (alpha or layers or rule):
+            raise ValueError(f"method {text!r}: a weight of the values, uncompressed layers and rules are lagkv's")
+        if rule and rule not in RULES:
+            raise ValueError(f"method {text!r}: no rule {rule!r}; there are {', '.join(RULES)}")
         ratio = 1.0 if name == "full" else keep_ratio
-        return cls(name, ratio, int(chunks or 0), sink, lag, rule or "default", float(alpha or 1))
+        whole = tuple(int(layer) for layer in layers.split(",")) if layers else ()
+        return cls(name, ratio, int(chunks or 0), sink, lag, rule or "default", float(alpha or 1), whole)
 
     def __str__(self) -> str:
         alpha = f":{self.value_weight:g}" if self.value_weight != 1 else ""
-        return self.name + alpha + (f"+{self.recall}" if self.recall else "") + (f"/{self.rule}" if self.rule != "default" else "")
+        layers = "@" + ",".join(map(str, self.uncompressed_layers)) if self.uncompressed_layers else ""
+        recall = f"+{self.recall}" if self.recall else ""
+        return self.name + alpha + layers + recall + (f"/{self.rule}" if self.rule != "default" else "")
 
     @property
     def policy(self) -> Policy:
-        return Policy(self.sink, self.lag, self.keep_ratio, self.value_weight)
+        return Policy(self.sink, self.lag, self.keep_ratio, self.value_weight, self.uncompressed_layers)
 
 
 @dataclasses.dataclass(frozen=True)
