@@ -34,6 +34,8 @@ final class Session {
     var spillsInFlight = 0
     /// Fires when `staged` shrinks or `fault` changes.
     let spillChanged = Signal()
+    /// The disk may take now what it has refused.
+    let diskChanged = Signal()
     /// Why its chunks are not becoming durable; nil while they are.
     var fault: CacheError?
 

@@ -41,9 +41,11 @@ extension SessionCache {
     func remove(_ session: Session) async throws(CacheError) {
         session.isLeaving = true
         defer { session.isLeaving = false }
+        let held = session.files.bytes
         try await store.discard(session.files, owner: session.owner)
         session.isDeleted = true
         // Chunks on their way notice, and are dropped. Not earlier: they are needed where the disk refuses the deletion.
+        session.diskChanged.fire()
         while session.spillsInFlight > 0 { await session.spillChanged.wait() }
         await store.destroy(session.files)
         if let resident = session.resident {
@@ -53,6 +55,7 @@ extension SessionCache {
         session.resident = nil
         sessions[SessionKey(owner: session.owner, name: session.name)] = nil
         metrics.sessionsDeleted += 1
+        if held > 0 { retryWrites() }
     }
 
     // MARK: Listing

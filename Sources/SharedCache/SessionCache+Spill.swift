@@ -47,9 +47,26 @@ extension SessionCache {
                 return noteDurable(chunk, object, of: session)
             } catch {
                 if !session.isLeaving { report(error, of: session) }
-                await clock.sleep(milliseconds: pause)
+                await pauseWriting(session, milliseconds: pause)
                 pause = min(2 * pause, Self.longestRetry)
             }
+        }
+    }
+
+    /// Waits so long, or until the disk may have room.
+    private func pauseWriting(_ session: Session, milliseconds: UInt64) async {
+        CacheLoop.start {
+            await clock.sleep(milliseconds: milliseconds)
+            session.diskChanged.fire()
+        }
+        await session.diskChanged.wait()
+    }
+
+    /// The disk may have room now: what waits for it is tried at once, and who asks meanwhile waits for what comes of it.
+    func retryWrites() {
+        for session in sessions.values {
+            session.fault = nil
+            session.diskChanged.fire()
         }
     }
 

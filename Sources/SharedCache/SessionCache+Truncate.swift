@@ -20,10 +20,11 @@ extension SessionCache {
         let bytes = resident.residentBytes(tokens: tokens, grant: tokens)
         try await reserveMemory(bytes - resident.charged, for: session)
         resident.charged = max(resident.charged, bytes)
+        let shortens = session.files.tokens > tokens
         let window: RawChunk
         do throws(CacheError) {
             window = try await unsealed(of: session, tokens: tokens)
-            if session.files.tokens > tokens { try await publish(window, of: session, tokens: tokens) }
+            if shortens { try await publish(window, of: session, tokens: tokens) }
         } catch {
             charge(session, resident)
             throw error
@@ -31,6 +32,7 @@ extension SessionCache {
         // Nothing can fail from here on.
         await rewind(session, resident, to: tokens, window: window)
         metrics.truncates += 1
+        if shortens { retryWrites() }
         return standing(session, resident)
     }
 

@@ -64,6 +64,7 @@ public final class SessionCache {
     private func applySettings() {
         store.byteLimit = settings.diskBudget
         stagingChanged.fire()
+        retryWrites()
     }
 
     /// How many sessions there are, resident and suspended.
@@ -97,7 +98,6 @@ public final class SessionCache {
         isStopping = true
         settings.diskBudget = nil
         settings.diskBudgetPerUser = nil
-        for session in sessions.values { session.fault = nil }
         var failed: [(name: String, error: CacheError)] = []
         for session in inOrder() where session.resident != nil {
             await session.gate.enter()
