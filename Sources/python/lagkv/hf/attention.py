@@ -32,43 +32,37 @@ running = contextvars.ContextVar("lagkv_running", default=None)
 _NOT_IN_SDPA = ("softcap", "s_aux", "position_bias")
 
 
-def attend(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **kwargs):
-    """transformers' attention signature. query [batch, query heads, m, dim]; the result [batch, m, query heads, value dim]."""
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    compute = functools.partial(_own(module, kwargs), dropout=dropout, scaling=scaling, **kwargs)
-    cache = running.get()
-    layer = _layer(module)
+def attend(module, query, key, value, attention_mask, dropout=0.0, scaling=None, own=sdpa_attention_forward, **kwargs):
+    """transformers' attention signature. query [batch, query heads, m, dim]; the result [batch, m, query heads, value dim].
+    own: what attends where no session is concerned."""
+    if own is sdpa_attention_forward:
+        for what in _NOT_IN_SDPA:
+            if kwargs.get(what) is not None:
+                raise ValueError(f'{type(module).__name__} attends with {what}, which "{NAME}" does not have')
+    kwargs |= {"dropout": dropout, "scaling": query.shape[-1] ** -0.5 if scaling is None else scaling}
+    cache, layer = running.get(), _layer(module)
     sequences = cache.sequences_of(layer) if cache is not None else None
     if sequences is None:
-        return compute(module, query, key, value, attention_mask)
-    own = layer == module.layer_idx
+        return own(module, query, key, value, attention_mask, **kwargs)
+    shared = layer != module.layer_idx
     if len(sequences) == 1 and sequences[0].incoming == query.shape[2]:
-        if not own or sequences[0].asked(layer, query[0], scaling):
+        if shared or sequences[0].asked(layer, query[0], kwargs["scaling"]):
             key, value = _view(module, sequences[0], layer)
-        return _attend_one(module, query, key, value, compute), None
+        return _attend_one(module, query, key, value, own, kwargs), None
     # Independent sessions hold different numbers of rows: one after the other, without padding what lies in shared memory.
     output = query.new_zeros(query.shape[0], query.shape[2], query.shape[1], value.shape[-1])
     for index, sequence in enumerate(sequences):
         if m := sequence.incoming:
             newest = query[index : index + 1, :, -m:]
-            if own:
-                sequence.asked(layer, newest[0], scaling)
-            output[index, -m:] = _attend_one(module, newest, *_view(module, sequence, layer), compute)[0]
+            if not shared:
+                sequence.asked(layer, newest[0], kwargs["scaling"])
+            output[index, -m:] = _attend_one(module, newest, *_view(module, sequence, layer), own, kwargs)[0]
     return output, None
 
 
-def _own(module, kwargs: dict):
-    """The function that computes a module's attention where no session is concerned."""
-    if _is_eager(module):
-        return sys.modules[type(module).__module__].eager_attention_forward
-    for what in _NOT_IN_SDPA:
-        if kwargs.get(what) is not None:
-            raise ValueError(f'{type(module).__name__} attends with {what}, which "{NAME}" does not have')
-    return sdpa_attention_forward
-
-
-def _is_eager(module) -> bool:
-    return module.config._attn_implementation == EAGER
+def _in_plain_torch(module, *arguments, **kwargs):
+    """A model's own attention function, which stands beside its modules."""
+    return sys.modules[type(module).__module__].eager_attention_forward(module, *arguments, **kwargs)
 
 
 def _layer(module) -> int:
@@ -85,23 +79,23 @@ def _view(module, sequence, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
     return module.expand_kv(*view) if hasattr(module, "expand_kv") else view
 
 
-def _attend_one(module, query, key, value, compute) -> torch.Tensor:
+def _attend_one(module, query, key, value, own, kwargs: dict) -> torch.Tensor:
     """One sequence's new tokens over the past and themselves."""
     m, past = query.shape[2], key.shape[2] - query.shape[2]
-    if _is_eager(module):
-        hidden = None if m == 1 else ~_causal(m, past, query.device)
-        mask = None if m == 1 else query.new_zeros(1, 1, m, past + m).masked_fill(hidden, torch.finfo(query.dtype).min)
-        return compute(module, query, key, value, mask)[0]
+    if own is _in_plain_torch:
+        mask = None if m == 1 else query.new_zeros(1, 1, m, past + m)
+        if mask is not None:
+            mask.masked_fill_(~_causal(m, past, query.device), torch.finfo(query.dtype).min)
+        return own(module, query, key, value, mask, **kwargs)[0]
     mask = None if m == 1 or past == 0 else _causal(m, past, query.device)
     if mask is not None and query.device.type == "cpu":
         # transformers would repeat the keys and values of the whole view for each query head of a group.
-        grouped = query.shape[1] != key.shape[1]
         output = torch.nn.functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=compute.keywords["dropout"], scale=compute.keywords["scaling"],
-            enable_gqa=grouped,
+            query, key, value, attn_mask=mask, dropout_p=kwargs["dropout"], scale=kwargs["scaling"],
+            enable_gqa=query.shape[1] != key.shape[1],
         )  # fmt: skip
         return output.transpose(1, 2).contiguous()
-    return compute(module, query, key, value, mask)[0]
+    return own(module, query, key, value, mask, **kwargs)[0]
 
 
 @functools.lru_cache(maxsize=2)
@@ -114,9 +108,10 @@ def _causal(m: int, past: int, device: torch.device) -> torch.Tensor:
 def attach(model) -> None:
     """Sets the model to "lagkv", and lets it tell a LagKVCache when a forward call begins and ends. Harmless to repeat."""
     if NAME not in ALL_MASK_ATTENTION_FUNCTIONS:
-        for name, mask in ((NAME, sdpa_mask), (EAGER, eager_mask)):
-            AttentionInterface.register(name, attend)
-            AttentionMaskInterface.register(name, mask)
+        AttentionInterface.register(NAME, attend)
+        AttentionMaskInterface.register(NAME, sdpa_mask)
+        AttentionInterface.register(EAGER, functools.partial(attend, own=_in_plain_torch))
+        AttentionMaskInterface.register(EAGER, eager_mask)
     decoder = model.get_decoder()
     name = NAME if decoder._supports_sdpa else EAGER
     model.set_attn_implementation(name)
