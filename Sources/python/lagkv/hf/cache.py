@@ -163,12 +163,11 @@ class LagKVCache(transformers.Cache):
         sequence = self._alone("truncate")
         if not 0 <= tokens <= sequence.tokens:
             raise ValueError(f"truncate to {tokens:,} tokens: the session has {sequence.tokens:,}")
-        if tokens == sequence.tokens:
-            return
-        sequence.truncate(tokens)
-        if self._others_stale():
-            self._replay(tokens)
-        self.columns = tokens
+        if tokens != sequence.tokens:
+            sequence.truncate(tokens)
+            if self._others_stale():
+                self._replay(tokens)
+        self.columns, self._lengths = tokens, []
 
     def crop(self, tokens_to_remove: int) -> None:
         """transformers' word for it: a negative number of tokens to remove, as its other caches take it."""
@@ -180,7 +179,7 @@ class LagKVCache(transformers.Cache):
         for sequence in self._sequences:
             sequence.truncate(0)
         self._take_others(_own_layers(self._model))
-        self.columns = 0
+        self.columns, self._lengths = 0, []
 
     def reuse(self, ids) -> int:
         """Keeps what the session shares with the beginning of the prompt `ids` [1, n] or [n], truncates the rest away, and
@@ -236,7 +235,8 @@ class LagKVCache(transformers.Cache):
                 f"a batch of {batch} for a cache of {len(self._sequences)} session(s): beams and several answers to one prompt "
                 "need sessions of their own; fork the session, or create a cache with a name for each"
             )
-        self._take_back()
+        if self._lengths:
+            self._take_back()
         self._coming, self._ids = m, []
         for row, (sequence, count) in enumerate(zip(self._sequences, self._real(ids, m, mask), strict=True)):
             sequence.begin(count)
@@ -258,7 +258,7 @@ class LagKVCache(transformers.Cache):
     def _take_back(self) -> None:
         """Undoes what a call that was refused half-way has left."""
         self.abandon()
-        for sequence, tokens in zip(self._sequences, self._lengths, strict=False):
+        for sequence, tokens in zip(self._sequences, self._lengths, strict=True):
             sequence.truncate(tokens)
         self._lengths = []
 

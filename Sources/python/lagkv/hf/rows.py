@@ -200,7 +200,7 @@ class _DeviceLayer:
         self.start, self.recalled = rows.start, recalled
 
 
-# Bytes of keys, and as many of values or fewer, that are on their way to a session at a time.
+# Bytes of keys that are on their way to a session at a time, beside their values.
 _STAGED = 32 << 20
 
 
