@@ -121,6 +121,17 @@ def client(daemon: Daemon) -> Iterator[lagkv.Client]:
             delete(cleaner, row.name)
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For models so small that they spend their time waiting for each other's threads."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def _once_free(action: Callable[[], T]) -> T:
     """What ``action`` returns once the daemon has noticed that the session's last writer is gone."""
     for _ in range(1000):

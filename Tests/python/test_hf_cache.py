@@ -23,7 +23,7 @@ from lagkv.hf.rows import DeviceRows  # noqa: E402
 from conftest import delete  # noqa: E402
 
 # transformers is renaming the argument to `cache`; users have both, and so have these tests.
-pytestmark = pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated")
+pytestmark = [pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated"), pytest.mark.usefixtures("one_thread")]
 
 POLICY = Policy(sink=4, lag=16, keep_ratio=0.25)
 S = dict(sink=POLICY.sink, lag=POLICY.lag, keep_ratio=POLICY.keep_ratio)
@@ -47,15 +47,6 @@ def gemma():
         eos_token_id=None,
     )  # fmt: skip
     return transformers.Gemma3ForCausalLM(config).eval()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Models this small spend their time waiting for each other's threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

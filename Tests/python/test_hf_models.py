@@ -13,7 +13,7 @@ transformers = pytest.importorskip("transformers", reason="transformers is not i
 from lagkv.hf import LagKVCache, forward  # noqa: E402
 
 # transformers is renaming the argument to `cache`; users have both, and so have these tests.
-pytestmark = pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated")
+pytestmark = [pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated"), pytest.mark.usefixtures("one_thread")]
 
 SMALL = dict(
     vocab_size=128, hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4, max_position_embeddings=1024,
@@ -44,15 +44,6 @@ FAMILIES = {
 LATENT = ("DeepseekV3",)
 # Padding runs through a linear layer's state in transformers as well: its batches are not what its sequences are alone.
 ALONE_ONLY = ("Qwen3Next",)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Models this small spend their time waiting for each other's threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(params=FAMILIES)
