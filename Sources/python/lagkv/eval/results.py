@@ -87,16 +87,19 @@ def write_csv(rows: list[dict], path: pathlib.Path) -> None:
 
 def plot(rows: list[dict], path: pathlib.Path) -> None:
     """Score against the share of the full cache that is held: one panel a task, one curve a method over its keep ratios, and
-    one for each keep ratio over the number of recalled chunks. Other rules of recall are for the table alone."""
+    one for each keep ratio over the number of recalled chunks. Other rules of recall are for the table alone, and so are cells
+    of less than half as many samples as the panel's largest, which say little."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    panels = defaultdict(lambda: defaultdict(list))
+    panels, most = defaultdict(lambda: defaultdict(list)), defaultdict(int)
+    for row in rows:
+        most[_title(row)] = max(most[_title(row)], row["n"])
     for row in rows:
         name, _, recall = row["method"].partition("+")
-        if "/" in recall:
+        if "/" in recall or row["n"] < most[_title(row)] / 2:
             continue
         curve = f"{name}+M, r={row['keep_ratio']:g}" if recall.isdecimal() else row["method"]
         panels[_title(row)][curve].append((row["share"], row["score"]))
@@ -114,9 +117,11 @@ def plot(rows: list[dict], path: pathlib.Path) -> None:
     for axis, (title, curves) in zip(axes.flat, sorted(panels.items()), strict=False):
         for curve, points in sorted(curves.items()):
             axis.plot(*zip(*sorted(points), strict=True), **looks[curve])
-        axis.set(title=title, xlabel="share of the full cache in memory", ylabel="score", xlim=(0, 1.05))
-        if not title.startswith("nll"):
-            axis.set_ylim(-0.05, 1.05)
+        axis.set(title=title, xlabel="share of the full cache in memory", xlim=(0, 1.05))
+        if title.startswith("nll"):
+            axis.set_ylabel("nats a token")
+        else:
+            axis.set(ylabel="score", ylim=(-0.05, 1.05))
     lines = {line.get_label(): line for axis in axes.flat[: len(panels)] for line in axis.get_lines()}
     figure.legend(handles=[lines[name] for name in names], loc="outside lower center", ncols=2 * columns, fontsize="small")
     figure.savefig(path, dpi=80)
