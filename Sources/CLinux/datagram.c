@@ -1,4 +1,4 @@
-#include "CLinux.h"
+#include "message.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -7,7 +7,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-ssize_t clinux_datagram_send(const char *path, const void *bytes, size_t length) {
+ssize_t clinux_datagram_send(
+    const char *path, const void *bytes, size_t length, const int *descriptors, int count) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     size_t path_length = strlen(path);
     if (path_length == 0 || path_length >= sizeof address.sun_path) {
@@ -21,7 +22,11 @@ ssize_t clinux_datagram_send(const char *path, const void *bytes, size_t length)
 
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return -1;
-    ssize_t sent = sendto(fd, bytes, length, MSG_NOSIGNAL, (const struct sockaddr *)&address, address_length);
+    struct clinux_message message;
+    clinux_message_to_send(&message, bytes, length, descriptors, count);
+    message.header.msg_name = &address;
+    message.header.msg_namelen = address_length;
+    ssize_t sent = sendmsg(fd, &message.header, MSG_NOSIGNAL);
     int code = errno;
     close(fd);
     errno = code;

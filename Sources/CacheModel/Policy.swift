@@ -57,6 +57,12 @@ public struct Policy: Sendable, Hashable {
     /// The position of the first token of chunk `chunk`.
     public func firstPosition(ofChunk chunk: Int) -> Int { sink + chunk * lag }
 
+    /// The position of the first unsealed token: the window begins there once a chunk is sealed, and at 0 before.
+    public func firstUnsealed(tokens: Int) -> Int {
+        let sealed = sealedChunks(tokens: tokens)
+        return sealed == 0 ? 0 : firstPosition(ofChunk: sealed)
+    }
+
     /// The least count above `tokens` at which one more chunk is sealed.
     public func nextSeal(after tokens: Int) -> Int { sink + (sealedChunks(tokens: tokens) + 2) * lag }
 

@@ -13,6 +13,7 @@ final class DaemonLife {
     private let log: Logger
     private let level: LoggingLevel
     private let parts: DaemonParts
+    private let keeper: SupervisorKeeper?
     private let cache: SessionCache
     private let server: Server
     private var isStopping = false
@@ -29,9 +30,10 @@ final class DaemonLife {
         let device = UringDevice(
             root: parts.stateDirectory.root, traits: parts.stateDirectory.traits, reactor: parts.reactor, compute: parts.pool,
             entropy: entropy)
+        keeper = SupervisorKeeper(supervisor, log)
         cache = SessionCache(
             device: device, compute: parts.pool, clock: RingClock(parts.reactor), entropy: entropy,
-            settings: configuration.settings.cache
+            settings: configuration.settings.cache, keeper: keeper
         ) { level, text in log.log(level: level.logging, "\(text)") }
         server = Server(listener: parts.listener, reactor: parts.reactor, cache: cache, log: log, ownUser: Kernel.effectiveUser)
     }
@@ -42,7 +44,7 @@ final class DaemonLife {
     func run() async -> DaemonFailure? {
         describeSurroundings()
         do throws(CacheError) {
-            try await cache.start()
+            try await cache.start(with: keeper?.takeKept() ?? [])
         } catch {
             return DaemonFailure(.stateNotReadable, "\(error)", remedy: "check the disk below \(settings.stateDirectory)")
         }

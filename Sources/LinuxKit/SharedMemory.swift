@@ -99,10 +99,22 @@ public final class SharedMemory: MemoryRegion, @unchecked Sendable {
         try Descriptor.open(Self.path(descriptor), O_RDWR)
     }
 
+    /// A second descriptor of this object's own open file: whoever holds it does not count as another one who can reach the file.
+    public func duplicateDescriptor() throws(KernelError) -> Descriptor { try descriptor.duplicate() }
+
     /// A descriptor through which the file can be mapped only for reading.
     public func readOnlyDescriptor() throws(KernelError) -> Descriptor {
         try Descriptor.open(Self.path(descriptor), O_RDONLY)
     }
+
+    /// Whether the memfd of `descriptor` was made so that nobody but its maker can write it.
+    public static func isSealedAgainstNewWriters(_ descriptor: borrowing Descriptor) throws(KernelError) -> Bool {
+        let number = descriptor.rawValue
+        return try Kernel.call("fcntl(F_GET_SEALS)") { clinux_seals(number) } & sealAgainstNewWriters != 0
+    }
+
+    /// F_SEAL_FUTURE_WRITE.
+    private static let sealAgainstNewWriters: Int32 = 0x0010
 
     private static func path(_ descriptor: borrowing Descriptor) -> String { "/proc/self/fd/\(descriptor.rawValue)" }
 }

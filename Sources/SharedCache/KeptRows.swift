@@ -4,14 +4,20 @@ internal import LinuxKit
 
 /// Moving rows between slabs and raw chunks. Every function handles one head of one layer, and is called from workers for
 /// disjoint heads at a time.
+extension SlabLayout {
+    /// Copies rows `rows` of one head of a slab file to tokens `tokens…` of `chunk`.
+    func copy(rows: Range<Int>, layer: Int, head: Int, of slab: some MemoryRegion, to chunk: RawChunk, at token: Int) {
+        let toKeys = chunk.keys(layer: layer, head: head).lowerBound + token * geometry.keyBytes
+        let toValues = chunk.values(layer: layer, head: head).lowerBound + token * geometry.valueBytes
+        chunk.buffer.copy(keys(layer: layer, head: head, rows: rows), of: slab, to: toKeys)
+        chunk.buffer.copy(values(layer: layer, head: head, rows: rows), of: slab, to: toValues)
+    }
+}
+
 extension Slabs {
     /// Copies rows `rows` of one head to tokens `tokens…` of `chunk`.
     func copy(rows: Range<Int>, layer: Int, head: Int, to chunk: RawChunk, at token: Int) {
-        let geometry = layout.geometry
-        let keys = chunk.keys(layer: layer, head: head).lowerBound + token * geometry.keyBytes
-        let values = chunk.values(layer: layer, head: head).lowerBound + token * geometry.valueBytes
-        chunk.buffer.copy(layout.keys(layer: layer, head: head, rows: rows), of: slab, to: keys)
-        chunk.buffer.copy(layout.values(layer: layer, head: head, rows: rows), of: slab, to: values)
+        layout.copy(rows: rows, layer: layer, head: head, of: slab, to: chunk, at: token)
     }
 
     /// Copies tokens `tokens` of `chunk` to the rows of one head that begin at `row`.

@@ -26,6 +26,8 @@ public struct Metrics: Sendable {
     public var resumes = 0
     /// Sessions that began in the files, and the memory, of one that was gone.
     public var slabsReused = 0
+    /// Tokens of windows that an earlier daemon, which died, had only in memory.
+    public var tokensRescued = 0
     public var truncates = 0
     public var chunksUnsealed = 0
     public var forks = 0

@@ -57,6 +57,7 @@ extension SessionCache {
         counter("disposals", metrics.disposed, "Disposable sessions deleted to make room on disk.")
         counter("resumes", metrics.resumes, "Sessions brought into memory.")
         counter("slabs_reused", metrics.slabsReused, "Sessions brought into the memory of one that was gone, wiped.")
+        counter("tokens_rescued", metrics.tokensRescued, "Tokens that a daemon which died had only in memory, made durable.")
         counter("truncates", metrics.truncates, "Sessions truncated.")
         counter("forks", metrics.forks, "Sessions forked.")
         counter("recalls", metrics.recalls, "Recall requests.")

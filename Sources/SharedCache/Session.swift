@@ -98,18 +98,13 @@ final class Resident {
     var boundary: Int { min(policy.nextSeal(after: tokens), grant + 1) }
 
     /// The writer's claim, bounded: read from memory that a client writes, so it may be anything.
-    var currentTokens: Int {
-        let claim = slabs.published
-        return claim > UInt64(tokens) && claim < UInt64(boundary) ? Int(claim) : tokens
+    var currentTokens: Int { Self.length(slabs.published, tokens: tokens, boundary: boundary) }
+
+    nonisolated static func length(_ claim: UInt64, tokens: Int, boundary: Int) -> Int {
+        claim > UInt64(tokens) && claim < UInt64(boundary) ? Int(claim) : tokens
     }
 
     var sealedChunks: Int { policy.sealedChunks(tokens: tokens) }
-
-    /// Position of the first token of the window; everything before it is sealed.
-    func firstUnsealed(tokens: Int) -> Int {
-        let sealed = policy.sealedChunks(tokens: tokens)
-        return sealed == 0 ? 0 : policy.firstPosition(ofChunk: sealed)
-    }
 
     /// Rows of `layer` to the left of row 0.
     func recalledRows(layer: Int) -> Int { (recalled[layer].first?.count ?? 0) * policy.evicted(inLayer: layer) }
@@ -143,12 +138,13 @@ final class Resident {
     func publishLayout() {
         slabs.endChange(
             LayoutStanding(
-                tokens: tokens, recalled: (0..<geometry.layers).map(recalledRows), boundary: boundary, grant: grant))
+                tokens: tokens, recalled: (0..<geometry.layers).map(recalledRows), boundary: boundary, grant: grant,
+                lastChunk: chunkIDs.last ?? .none))
     }
 
     /// Writes the positions of the window's rows that have none yet, up to the boundary.
     func extendPositions() {
-        let first = max(positionedTokens, firstUnsealed(tokens: tokens))
+        let first = max(positionedTokens, policy.firstUnsealed(tokens: tokens))
         guard first < boundary - 1 else { return }
         for layer in 0..<geometry.layers {
             let row = first - policy.sealedChunks(tokens: tokens) * policy.evicted(inLayer: layer)

@@ -48,11 +48,8 @@ extension SessionCache {
         session.diskChanged.fire()
         while session.spillsInFlight > 0 { await session.spillChanged.wait() }
         await store.destroy(session.files)
-        if let resident = session.resident {
-            await abandonDelivery(of: resident)
-            resident.retire(.deleted, into: spares)
-        }
-        session.resident = nil
+        if let resident = session.resident { await abandonDelivery(of: resident) }
+        retire(session, .deleted)
         sessions[SessionKey(owner: session.owner, name: session.name)] = nil
         metrics.sessionsDeleted += 1
         if held > 0 { retryWrites() }

@@ -84,7 +84,7 @@ extension SessionCache {
 
     private func copyWindow(of resident: Resident, tokens: Int, layer: Int, to file: SharedMemory, _ layout: FullLayout) async {
         let slabs = resident.slabs
-        let first = resident.firstUnsealed(tokens: resident.tokens)
+        let first = resident.policy.firstUnsealed(tokens: resident.tokens)
         let row = first - resident.sealedChunks * resident.policy.evicted(inLayer: layer)
         _ = await inPieces(of: resident.geometry.heads) { heads in
             for head in heads {

@@ -29,11 +29,18 @@ extension SessionCache {
         try await drain(session)
         let tokens = resident.currentTokens
         try await publishWindow(session, tokens: tokens)
-        resident.retire(.suspended, into: spares)
+        retire(session, .suspended)
         session.files.letGo()
-        session.resident = nil
         session.writer = nil
         metrics.suspends += 1
+    }
+
+    /// Ends a session's presence in memory, if it has one.
+    func retire(_ session: Session, _ state: ControlPage.State) {
+        guard let resident = session.resident else { return }
+        resident.retire(state, into: spares)
+        session.resident = nil
+        keeper?.letGo(of: session.files.manifest.id)
     }
 
     /// Writes the window object for a length of `tokens`, unless the disk has that length already. Everything sealed is
@@ -107,6 +114,7 @@ extension SessionCache {
         resident.slabs.publishDurable(tokens: session.files.durableTokens)
         resident.charged = bytes
         session.resident = resident
+        keeper?.keep(resident.slabs.slab, resident.slabs.control, of: session.files.manifest.id)
         metrics.resumes += 1
         return resident
     }
@@ -123,7 +131,7 @@ extension SessionCache {
     }
 
     private func load(_ session: Session, into resident: Resident) async throws(CacheError) {
-        let unsealed = resident.firstUnsealed(tokens: resident.tokens)..<resident.tokens
+        let unsealed = resident.policy.firstUnsealed(tokens: resident.tokens)..<resident.tokens
         // The workers make the pages that are not there yet while the first objects are read.
         let (slabs, present) = (resident.slabs, resident.touchedRows)
         let pages = CacheLoop.start {

@@ -94,9 +94,9 @@ extension SessionCache {
     func unsealed(of session: Session, tokens: Int) async throws(CacheError) -> RawChunk {
         let policy = session.policy
         let sealed = policy.sealedChunks(tokens: tokens)
-        let first = sealed == 0 ? 0 : policy.firstPosition(ofChunk: sealed)
+        let first = policy.firstUnsealed(tokens: tokens)
         let window = RawChunk(geometry: session.geometry, firstPosition: first, tokenCount: tokens - first, pool)
-        let inMemory = session.resident.map { $0.firstUnsealed(tokens: $0.tokens) } ?? tokens
+        let inMemory = session.resident.map { $0.policy.firstUnsealed(tokens: $0.tokens) } ?? tokens
         var position = first
         for chunk in sealed..<max(sealed, session.files.durable.chunks.count) where position < min(tokens, inMemory) {
             let object = try await wholeChunk(try await session.files.open(chunk: chunk), of: session)
@@ -128,20 +128,24 @@ extension SessionCache {
         }
     }
 
-    /// Copies window rows from the slabs. Tokens count from the session's first.
+    /// Copies unsealed tokens from the slabs. They count from the session's first.
     func copyRows(of resident: Resident, tokens: Range<Int>, to chunk: RawChunk) async {
-        let slabs = resident.slabs
-        let sealed = resident.sealedChunks
-        _ = await inPieces(of: resident.geometry.layers) { layers in
+        await copyRows(of: resident.slabs.slab, resident.layout, sealed: resident.sealedChunks, tokens: tokens, to: chunk)
+    }
+
+    /// As above, from a slab file in which `sealed` chunks are sealed.
+    func copyRows(of slab: some MemoryRegion, _ layout: SlabLayout, sealed: Int, tokens: Range<Int>, to chunk: RawChunk) async {
+        _ = await inPieces(of: layout.geometry.layers) { layers in
             for layer in layers {
-                let row = tokens.lowerBound - sealed * slabs.layout.policy.evicted(inLayer: layer)
-                for head in 0..<slabs.layout.geometry.heads {
-                    slabs.copy(
-                        rows: row..<row + tokens.count, layer: layer, head: head, to: chunk, at: tokens.lowerBound - chunk.firstPosition)
+                let row = tokens.lowerBound - sealed * layout.policy.evicted(inLayer: layer)
+                for head in 0..<layout.geometry.heads {
+                    layout.copy(
+                        rows: row..<row + tokens.count, layer: layer, head: head, of: slab, to: chunk,
+                        at: tokens.lowerBound - chunk.firstPosition)
                 }
             }
         }
         let at = chunk.ids.lowerBound + 4 * (tokens.lowerBound - chunk.firstPosition)
-        chunk.buffer.copy(slabs.layout.ids(tokens: tokens), of: slabs.slab, to: at)
+        chunk.buffer.copy(layout.ids(tokens: tokens), of: slab, to: at)
     }
 }

@@ -21,6 +21,7 @@ public final class SessionCache {
     let compute: any Compute
     let clock: any LoopClock
     let entropy: Entropy
+    let keeper: (any SlabKeeper)?
     let pool: BufferPool
     let spares = SpareSlabs()
     let inlets: InletPool
@@ -48,12 +49,13 @@ public final class SessionCache {
 
     public init(
         device: any Device, compute: any Compute, clock: any LoopClock, entropy: Entropy, settings: CacheSettings,
-        log: @escaping @Sendable (LogLevel, String) -> Void = { _, _ in }
+        keeper: (any SlabKeeper)? = nil, log: @escaping @Sendable (LogLevel, String) -> Void = { _, _ in }
     ) {
         self.settings = settings
         self.compute = compute
         self.clock = clock
         self.entropy = entropy
+        self.keeper = keeper
         self.log = log
         store = SessionStore(device: device, entropy: entropy)
         pool = BufferPool(byteLimit: settings.staging)
@@ -77,8 +79,9 @@ public final class SessionCache {
 
     // MARK: Life
 
-    /// Finds every session on disk. Directories that are none are named in the log and left alone.
-    public func start() async throws(CacheError) {
+    /// Finds every session on disk, and what an earlier daemon had of it in memory. Directories that are none are named in the log and
+    /// left alone.
+    public func start(with kept: [KeptSlabs] = []) async throws(CacheError) {
         let (found, damaged) = try await store.open()
         for session in found {
             let key = SessionKey(owner: session.owner, name: session.name)
@@ -87,12 +90,13 @@ public final class SessionCache {
         }
         for error in damaged { note(.warning, "left alone: \(error)") }
         note(.info, "\(sessions.count) sessions on disk, \(store.usedBytes) bytes")
+        await rescue(from: kept)
     }
 
     /// Makes every window durable and gives all memory back. New requests are refused from here on.
     ///
     /// A disk budget refuses new tokens; it does not lose those that were accepted. So it ends here, and what the disk has
-    /// refused is tried once more.
+    /// refused, or refuses now, is tried once more.
     /// - Returns: the sessions whose tokens could not all be written, with the reason.
     public func stop() async -> [(name: String, error: CacheError)] {
         isStopping = true
@@ -102,13 +106,22 @@ public final class SessionCache {
         for session in inOrder() where session.resident != nil {
             await session.gate.enter()
             do throws(CacheError) {
-                try await suspend(session)
+                try await suspendAtLast(session)
             } catch {
                 failed.append((session.name.text, error))
             }
             session.gate.leave()
         }
         return failed
+    }
+
+    private func suspendAtLast(_ session: Session) async throws(CacheError) {
+        do throws(CacheError) {
+            try await suspend(session)
+        } catch {
+            retryWrites()
+            try await suspend(session)
+        }
     }
 
     /// Suspends what nobody has touched for the configured time. Called now and then by the daemon's timer.

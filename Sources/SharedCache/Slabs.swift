@@ -1,4 +1,5 @@
 internal import CacheModel
+internal import ChunkStore
 internal import LinuxKit
 internal import WireProtocol
 
@@ -71,6 +72,8 @@ final class Slabs: Sendable {
         control.storeRelaxed(UInt64(layout.policy.sealedChunks(tokens: standing.tokens)), at: ControlPage.sealedChunksOffset)
         control.storeRelaxed(UInt64(standing.boundary), at: ControlPage.boundaryOffset)
         control.storeRelaxed(UInt64(standing.grant), at: ControlPage.grantOffset)
+        control.storeRelaxed(standing.lastChunk.high, at: ControlPage.lastChunkOffset)
+        control.storeRelaxed(standing.lastChunk.low, at: ControlPage.lastChunkOffset + 8)
         slab.storeRelease(UInt64(standing.tokens), at: SlabPage.publishedOffset)
         control.storeRelease(generation + 1, at: ControlPage.generationOffset)
     }
@@ -160,4 +163,6 @@ struct LayoutStanding: Sendable {
     var boundary: Int
     /// The most tokens the next commit may declare.
     var grant: Int
+    /// The last sealed chunk's object.
+    var lastChunk: ObjectID
 }

@@ -11,6 +11,7 @@
 /// | 40 | u64 | durableTokens |
 /// | 48 | u64 | boundary |
 /// | 56 | u64 | grant |
+/// | 64 | 2 × u64 | lastChunk |
 public enum ControlPage {
     /// "LAGKVCTL", as the little-endian u64 at offset 0.
     public static let magic: UInt64 = 0x4C54_4356_4B47_414C
@@ -31,8 +32,11 @@ public enum ControlPage {
     public static let boundaryOffset = 48
     /// u64: the most tokens the next commit may declare.
     public static let grantOffset = 56
+    /// Two u64, high then low: the identity of the last sealed chunk's object, 0 if there is none. For the daemon that comes after this
+    /// one: it tells the history in memory from another on disk.
+    public static let lastChunkOffset = 64
     /// Bytes of the fields above; what the daemon keeps beyond them begins at `SharedLayout.layerTableOffset`.
-    public static let byteCount = 64
+    public static let byteCount = 80
 
     /// An entry of the layer table: `u64 rows, u64 recalled`.
     public static let layerEntryBytes = 16

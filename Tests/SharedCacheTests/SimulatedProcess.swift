@@ -1,4 +1,5 @@
 import CacheLoop
+import ChunkStore
 import LinuxKit
 
 @testable import SharedCache
@@ -8,15 +9,17 @@ import LinuxKit
 final class SimulatedProcess {
     let life = Life()
     let cache: SessionCache
+    let keeper: SimulatedKeeper
     private let world: World
 
     init(disk: SimulatedDisk, world: World, settings: CacheSettings) {
         self.world = world
+        keeper = SimulatedKeeper(life)
         let numbers = SeededNumbers(seed: world.numbers.next())
         cache = SessionCache(
             device: SimulatedDevice(disk: disk, world: world, life: life),
             compute: SimulatedCompute(width: world.numbers.number(in: 1...3), world: world, life: life),
-            clock: SimulatedClock(world: world, life: life), entropy: Entropy(numbers), settings: settings)
+            clock: SimulatedClock(world: world, life: life), entropy: Entropy(numbers), settings: settings, keeper: keeper)
     }
 
     /// Ends it at once. Whatever it waits for fails; what was under way on the disk may have happened or not.
@@ -26,6 +29,35 @@ final class SimulatedProcess {
         // healthy disk gives up only when its session is gone.
         for session in cache.sessions.values { session.isDeleted = true }
         world.release(life)
+    }
+}
+
+/// A service manager that holds what it is told to hold, until it is told to let go.
+@CacheLoop
+final class SimulatedKeeper: SlabKeeper {
+    private let life: Life
+    private var held: [ObjectID: (slab: SharedMemory, control: SharedMemory)] = [:]
+
+    nonisolated init(_ life: Life) { self.life = life }
+
+    var count: Int { held.count }
+
+    func keep(_ slab: SharedMemory, _ control: SharedMemory, of id: ObjectID) {
+        if !life.hasEnded { held[id] = (slab, control) }
+    }
+
+    func letGo(of id: ObjectID) {
+        if !life.hasEnded { held[id] = nil }
+    }
+
+    /// The files as they are now: what tasks of a process that has ended still do to them has not happened.
+    func snapshot() -> [KeptSlabs] {
+        func copy(_ memory: SharedMemory) -> AlignedBuffer {
+            let copy = AlignedBuffer(byteCount: memory.byteCount)
+            copy.copy(0..<memory.byteCount, of: memory, to: 0)
+            return copy
+        }
+        return held.map { KeptSlabs(id: $0.key, slab: copy($0.value.slab), control: copy($0.value.control)) }
     }
 }
 

@@ -20,6 +20,9 @@ final class Simulation {
     private(set) var crashes = 0
     private var actionsLeft = 0
     private(set) var process: SimulatedProcess
+    /// What the service manager has for the next life.
+    private var kept: [KeptSlabs] = []
+    private(set) var tokensRescued = 0
     private var clientsAtWork = 0
     private let clientDone = Signal()
 
@@ -63,10 +66,12 @@ final class Simulation {
 
     private func start() async {
         do throws(CacheError) {
-            try await process.cache.start()
+            try await process.cache.start(with: kept)
         } catch {
             world.fail("the daemon does not start on a healthy disk: \(error)")
         }
+        kept = []
+        tokensRescued += process.cache.metrics.tokensRescued
         await recover()
     }
 
@@ -107,8 +112,27 @@ final class Simulation {
     private func kill() {
         world.tell("the daemon is killed")
         for session in sessions.values { session.durable = max(session.durable, session.durableInControlPage) }
+        // Without a loss of power the kernel remembers what was not synced, and the service manager what it was given.
+        losesPower = world.numbers.number(in: 0...3) > 0
+        if !losesPower {
+            kept = process.keeper.snapshot()
+            for (key, session) in sessions { if let tokens = tokensInReach(key) { session.durable = max(session.durable, tokens) } }
+        }
         process.kill()
         crashes += 1
+    }
+
+    private var losesPower = false
+
+    /// The tokens of a session that a kill now leaves on disk and in the memory that the service manager holds; nil while that is in
+    /// motion.
+    private func tokensInReach(_ key: Key) -> Int? {
+        guard
+            let session = process.cache.sessions[SessionCache.SessionKey(owner: key.owner, name: key.name)], let resident = session.resident,
+            session.staged.isEmpty, resident.slabs.generation.isMultiple(of: 2), session.files.durableTokens == session.files.tokens,
+            let model = sessions[key], model.changesUnderWay == 0
+        else { return nil }
+        return min(resident.currentTokens, model.visible.count)
     }
 
     private func restart() async {
@@ -123,8 +147,7 @@ final class Simulation {
         }
         // Whoever waited in the last life finds out that it is over.
         await world.turn()
-        // Without a loss of power the kernel remembers what was not synced.
-        if world.numbers.number(in: 0...3) > 0 { disk.crash(&world.numbers) }
+        if losesPower { disk.crash(&world.numbers) }
         disk.faults = Faults()
         process = SimulatedProcess(disk: disk, world: world, settings: plan.settings)
         await start()
@@ -145,6 +168,9 @@ final class Simulation {
         let failed = await process.cache.stop()
         if let first = failed.first { world.fail("\(first.name) is not made durable by stopping: \(first.error)") }
         for session in sessions.values { session.durable = session.tokens.count }
+        if process.keeper.count != 0 { world.fail("\(process.keeper.count) sessions' memory is still held after a stop") }
+        // Who stops in good order may lose power afterwards.
+        losesPower = world.numbers.once(in: 2)
         process.kill()
     }
 

@@ -20,7 +20,10 @@ struct SimulationTests {
     @Test("a kill at any instant loses nothing that was acknowledged")
     func crashes() async {
         let totals = await run(.crashes, seeds: 120)
-        if Seeds.isWhole { #expect(totals.crashes > 50) }
+        if Seeds.isWhole {
+            #expect(totals.crashes > 50)
+            #expect(totals.tokensRescued > 100)
+        }
     }
 
     @Test("a disk that fails loses nothing that was acknowledged, and heals")
@@ -44,6 +47,7 @@ struct SimulationTests {
         var crashes = 0
         /// By the daemon's last life of each seed.
         var slabsReused = 0
+        var tokensRescued = 0
     }
 
     private func run(_ weather: Plan.Weather, seeds: Int, name: String = #function) async -> Totals {
@@ -55,6 +59,7 @@ struct SimulationTests {
                 totals.operations += outcome.value?.operations ?? 0
                 totals.crashes += outcome.value?.crashes ?? 0
                 totals.slabsReused += outcome.value?.slabsReused ?? 0
+                totals.tokensRescued += outcome.value?.tokensRescued ?? 0
                 if let failure = outcome.failure {
                     return (
                         totals,
@@ -64,7 +69,8 @@ struct SimulationTests {
             }
             return (totals, nil)
         }
-        print("simulation, \(weather): \(totals.operations) operations, \(totals.crashes) crashes, \(totals.slabsReused) slabs reused")
+        print("simulation, \(weather): \(totals.operations) operations, \(totals.crashes) crashes, \(totals.slabsReused) slabs reused, "
+            + "\(totals.tokensRescued) tokens rescued")
         if let failure { Issue.record("\(failure)") }
         return totals
     }
@@ -77,7 +83,7 @@ struct SimulationTests {
             await simulation.run()
             return Totals(
                 operations: simulation.operations, crashes: simulation.crashes,
-                slabsReused: simulation.process.cache.metrics.slabsReused)
+                slabsReused: simulation.process.cache.metrics.slabsReused, tokensRescued: simulation.tokensRescued)
         }
     }
 }

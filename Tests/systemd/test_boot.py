@@ -158,17 +158,36 @@ def test_a_clean_stop_makes_every_window_durable(machine: machines.Machine, stor
         story.check(session)
 
 
-def test_what_was_sealed_survives_kill_9(machine: machines.Machine, story: Story) -> None:
-    with story.connect() as client, client.open("chat", write=True) as session:
-        story.append(session, 500)
-        session.sync(window=True)
+def test_systemd_holds_the_memory_of_resident_sessions(machine: machines.Machine, story: Story) -> None:
+    with story.connect() as client:
+        with client.open("chat", write=True):
+            assert machine.property("NFileDescriptorStore") == "2"
+        client.suspend("chat")
+        wait_until(lambda: machine.property("NFileDescriptorStore") == "0", "letting go")
+
+
+def test_kill_9_loses_no_window(machine: machines.Machine, story: Story) -> None:
+    client = story.connect()
+    session = client.open("chat", write=True)
+    story.append(session, 500)
+    session.sync()
+    # These are published, and nobody has asked for them to be written; the engine goes on while there is no daemon.
+    story.append(session, 3)
+    assert client.show("chat").durable_tokens < story.keys.shape[2]
     before = machine.property("MainPID")
     machine.run("systemctl", "kill", "--signal=SIGKILL", "--kill-whom=main", "lagkvd")
+    story.append(session, 2)
     wait_until(lambda: machine.property("MainPID") not in (before, "0"), "a new daemon")
     wait_until(lambda: machine.property("ActiveState") == "active", "readiness")
     assert machine.property("NRestarts") == "1"
-    with story.connect() as client, client.open("chat", write=True) as session:
-        story.check(session)
+    client.close()
+    with story.connect() as client:
+        assert client.show("chat").durable_tokens == story.keys.shape[2]
+        assert machine.property("NFileDescriptorStore") == "0"
+        with client.open("chat", write=True) as session:
+            story.check(session)
+            story.append(session, 300)
+            story.check(session)
 
 
 def test_a_daemon_that_hangs_is_replaced(machine: machines.Machine, story: Story) -> None:
@@ -181,6 +200,8 @@ def test_a_daemon_that_hangs_is_replaced(machine: machines.Machine, story: Story
     time.sleep(4)
     before = machine.property("MainPID")
     assert machine.property("NRestarts") == "0"
+    with story.connect() as client, client.open("chat", write=True) as session:
+        story.append(session, 1)
     machine.run("systemctl", "kill", "--signal=SIGSTOP", "--kill-whom=main", "lagkvd")
     wait_until(lambda: machine.property("NRestarts") == "1" and machine.property("ActiveState") == "active", "the watchdog")
     assert machine.property("MainPID") != before

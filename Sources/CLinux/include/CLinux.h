@@ -46,9 +46,10 @@ int clinux_unix_bind(int fd, const char *path);
 int clinux_unix_peer(int fd, pid_t *pid, uid_t *uid, gid_t *gid);
 /// 1 if `fd` is a listening Unix stream socket, 0 if it is something else. Never fails.
 int clinux_is_unix_listener(int fd);
-/// One datagram from a socket made for it, to a path or, where that begins with '@', to an abstract name. Other than its
-/// neighbours this is four calls; the error is that of the first that fails.
-ssize_t clinux_datagram_send(const char *path, const void *bytes, size_t length);
+/// One datagram from a socket made for it, to a path or, where that begins with '@', to an abstract name, with `count` descriptors
+/// (0 to CLINUX_MESSAGE_DESCRIPTORS). Other than its neighbours this is four calls; the error is that of the first that fails.
+ssize_t clinux_datagram_send(
+    const char *path, const void *bytes, size_t length, const int *descriptors, int count);
 /// Clears O_NONBLOCK.
 int clinux_set_blocking(int fd);
 /// sendmsg of one part, with `count` descriptors (0 to CLINUX_MESSAGE_DESCRIPTORS); no SIGPIPE.
