@@ -21,29 +21,30 @@ public struct KeptSlabs: Sendable {
             high: control.loadRelaxed(at: ControlPage.lastChunkOffset), low: control.loadRelaxed(at: ControlPage.lastChunkOffset + 8))
     }
 
-    /// The unsealed tokens that lie there as they were appended, those included that the writer has published since; nil when the
-    /// session had left this memory.
-    ///
-    /// What the daemon says stands in the control file, which nobody else could write.
-    /// - Throws: `corrupt` where it cannot be relied upon: a file of another layout, or one whose layout was being changed.
-    func unsealed(_ layout: SlabLayout) throws(CacheError) -> Range<Int>? {
+    /// What there is to be found in it.
+    enum Content {
+        /// The session had left this memory, or is on disk as it lies here.
+        case nothing
+        /// Why it cannot be relied upon.
+        case unusable(String)
+        /// The unsealed tokens, as they were appended, those included that the writer has published since.
+        case window(Range<Int>)
+    }
+
+    /// What the files themselves say. The daemon's words stand in the control file, which nobody else could write.
+    func content(_ layout: SlabLayout) -> Content {
         guard
             slab.byteCount == layout.wire.slabBytes, control.byteCount == layout.wire.controlBytes,
             control.load(at: ControlPage.magicOffset, as: UInt64.self) == ControlPage.magic,
             control.load(at: ControlPage.versionOffset, as: UInt32.self) == ControlPage.layoutVersion
-        else {
-            throw CacheError(
-                .corrupt, "what was kept of a session's memory", seen: "files of \(slab.byteCount) and \(control.byteCount) bytes",
-                expected: "\(layout.wire.slabBytes) and \(layout.wire.controlBytes) bytes, in layout \(ControlPage.layoutVersion)")
-        }
-        guard control.load(at: ControlPage.stateOffset, as: UInt32.self) == ControlPage.State.resident.rawValue else { return nil }
+        else { return .unusable("what was kept of its memory is in another layout than \(ControlPage.layoutVersion)") }
+        guard control.load(at: ControlPage.stateOffset, as: UInt32.self) == ControlPage.State.resident.rawValue else { return .nothing }
         guard control.loadAcquire(at: ControlPage.generationOffset).isMultiple(of: 2) else {
-            throw CacheError(
-                .corrupt, "what was kept of a session's memory", seen: "a change of layout under way", expected: "one that has ended")
+            return .unusable("the daemon died while it sealed a chunk, or changed the layout otherwise")
         }
         let tokens = Int(control.loadRelaxed(at: ControlPage.tokensOffset))
         let boundary = Int(control.loadRelaxed(at: ControlPage.boundaryOffset))
         let claim = slab.loadAcquire(at: SlabPage.publishedOffset)
-        return layout.policy.firstUnsealed(tokens: tokens)..<Resident.length(claim, tokens: tokens, boundary: boundary)
+        return .window(layout.policy.firstUnsealed(tokens: tokens)..<Resident.length(claim, tokens: tokens, boundary: boundary))
     }
 }

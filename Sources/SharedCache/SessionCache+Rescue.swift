@@ -5,8 +5,8 @@ internal import WireProtocol
 
 /// After a crash: what an earlier daemon had in memory and not on disk, from the files that the service manager kept.
 ///
-/// Sealed chunks are on disk, so that no more than the window is missing, and a crash ends as a stop would have: every window becomes
-/// durable, and the sessions are suspended.
+/// Where all sealed chunks are on disk, no more than the window is missing, and a crash ends as a stop would have: the window becomes
+/// durable, and the session is suspended.
 extension SessionCache {
     func rescue(from kept: [KeptSlabs]) async {
         guard !kept.isEmpty else { return }
@@ -35,37 +35,34 @@ extension SessionCache {
     /// Makes the window durable that lies in `kept`.
     /// - Throws: what keeps it from becoming durable.
     private func rescue(_ session: Session, from kept: KeptSlabs) async throws(CacheError) {
-        let layout: SlabLayout
-        let window: Range<Int>
-        do throws(CacheError) {
-            layout = try SlabLayout(session.description)
-            guard let unsealed = try kept.unsealed(layout), unsealed.upperBound > session.files.tokens else { return }
-            try await requireSealed(before: unsealed, in: kept, of: session)
-            window = unsealed
-        } catch {
-            return note(.warning, "session “\(session.name)” comes back with the \(session.files.tokens) tokens on disk: \(error)")
-        }
+        let layout = try SlabLayout(session.description)
         let before = session.files.tokens
-        try await session.files.prepareForWriting()
-        let raw = RawChunk(geometry: session.geometry, firstPosition: window.lowerBound, tokenCount: window.count, pool)
-        await copyRows(of: kept.slab, layout, sealed: session.policy.sealedChunks(tokens: window.upperBound), tokens: window, to: raw)
-        try await publish(raw, of: session, tokens: window.upperBound)
-        metrics.tokensRescued += window.upperBound - before
-        note(.notice, "session “\(session.name)”: \(window.upperBound - before) tokens that were only in memory are on disk now")
+        switch try await content(of: kept, layout, session) {
+        case .nothing: break
+        case .unusable(let reason):
+            note(.warning, "session “\(session.name)” comes back with the \(before) tokens that were durable: \(reason)")
+        case .window(let tokens):
+            try await session.files.prepareForWriting()
+            let window = RawChunk(geometry: session.geometry, firstPosition: tokens.lowerBound, tokenCount: tokens.count, pool)
+            let sealed = session.policy.sealedChunks(tokens: tokens.upperBound)
+            await copyRows(of: kept.slab, layout, sealed: sealed, tokens: tokens, to: window)
+            try await publish(window, of: session, tokens: tokens.upperBound)
+            metrics.tokensRescued += tokens.upperBound - before
+            note(.notice, "session “\(session.name)”: \(tokens.upperBound - before) tokens that were only in memory are on disk now")
+        }
     }
 
-    /// - Throws: `corrupt` unless every chunk that was sealed before the window is on disk: those that were on their way are gone. There
-    /// may be more of them, or others of the same number, from before a truncation.
-    private func requireSealed(before window: Range<Int>, in kept: KeptSlabs, of session: Session) async throws(CacheError) {
-        let (sealed, durable) = (session.policy.sealedChunks(tokens: window.upperBound), session.files.durable.chunks.count)
-        guard sealed <= durable else {
-            throw CacheError(.corrupt, "the chunks before the window", seen: "\(durable) on disk", expected: "the \(sealed) that were sealed")
+    /// What there is to be found in `kept` for the session as it is on disk.
+    private func content(of kept: KeptSlabs, _ layout: SlabLayout, _ session: Session) async throws(CacheError) -> KeptSlabs.Content {
+        let content = kept.content(layout)
+        guard case .window(let tokens) = content else { return content }
+        guard tokens.upperBound > session.files.tokens else { return .nothing }
+        let (sealed, durable) = (session.policy.sealedChunks(tokens: tokens.upperBound), session.files.durable.chunks.count)
+        guard sealed <= durable else { return .unusable("of \(sealed) sealed chunks \(sealed - durable) were on their way to the disk") }
+        // There may be others of the same numbers, from before a truncation. Each names the one before it.
+        if sealed > 0, try await session.files.open(chunk: sealed - 1).header.id != kept.lastChunk {
+            return .unusable("the last sealed chunk was on its way to the disk")
         }
-        guard sealed > 0 else { return }
-        // Each object names the one before it.
-        let last = try await session.files.open(chunk: sealed - 1).header.id
-        guard last == kept.lastChunk else {
-            throw CacheError(.corrupt, "chunk \(sealed - 1), before the window", seen: "object \(last)", expected: "object \(kept.lastChunk)")
-        }
+        return .window(tokens)
     }
 }

@@ -27,6 +27,7 @@ if "lagkv" not in sys.modules:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "Sources" / "python"), os.environ.get("PYTHONPATH", "")])
 
 import lagkv  # noqa: E402
+from manager import Manager  # noqa: E402
 
 
 def binary() -> Path | None:
@@ -41,15 +42,18 @@ def binary() -> Path | None:
 class Daemon:
     """A private daemon on a folder of its own; it can be stopped, killed and started again on the same state."""
 
-    def __init__(self, program: Path, folder: Path, *options: str) -> None:
+    def __init__(self, program: Path, folder: Path, *options: str, manager: Manager | None = None) -> None:
+        self.manager = manager
         self.socket = folder / "lagkvd.sock"
         self._command = [str(program), "--socket", str(self.socket), "--state-directory", str(folder / "state"), *options]
         self._log = folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        command, environment, descriptors = self.manager.start(self._command) if self.manager else (self._command, None, [])
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, pass_fds=descriptors)
         for _ in range(2000):
             with contextlib.suppress(lagkv.ConnectionLost):
                 self.connect().close()
@@ -82,10 +86,10 @@ def make_daemon(tmp_path: Path) -> Iterator[type]:
         pytest.skip("no daemon: build one with `swift build`, or name it in LAGKVD_BIN")
     daemons: list[Daemon] = []
 
-    def make(*options: str) -> Daemon:
+    def make(*options: str, manager: Manager | None = None) -> Daemon:
         folder = tmp_path / str(len(daemons))
         folder.mkdir()
-        daemons.append(Daemon(program, folder, *options))
+        daemons.append(Daemon(program, folder, *options, manager=manager))
         daemons[-1].start()
         return daemons[-1]
 

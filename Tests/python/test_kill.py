@@ -12,8 +12,13 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+import pytest
+from conftest import Daemon
+from manager import Manager
 
 import lagkv
 
@@ -121,12 +126,40 @@ class Writer:
                 assert np.array_equal(view.values[head], values[layer, head][view.positions[head]])
 
 
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    manager = Manager(tmp_path / "manager")
+    yield manager
+    manager.close()
+
+
 def test_a_hundred_kills_under_load_lose_nothing_that_was_acknowledged(make_daemon: type) -> None:
-    rounds = int(os.environ.get("LAGKV_KILLS", "100"))
+    kill_under_load(make_daemon("--log-level", "warning"), int(os.environ.get("LAGKV_KILLS", "100")))
+
+
+def test_kills_under_a_service_manager_lose_no_window_and_no_memory(manager: Manager, make_daemon: type) -> None:
+    daemon = make_daemon("--log-level", "notice", manager=manager)
+    kill_under_load(daemon, int(os.environ.get("LAGKV_KILLS", "100")) // 4)
+    assert "tokens that were only in memory are on disk now" in daemon.log()
+    with daemon.connect() as client, client.create("quiet", sink=4, lag=16, keep_ratio=0.25, **SHAPE) as session:
+        session.append(*Writer("quiet", 0).values(np.arange(100)))
+        session.sync()
+        session.append(*Writer("quiet", 0).values(np.arange(100, 107)))
+        assert session.durable_tokens < 107
+        daemon.stop(signal.SIGKILL)
+    daemon.start()
+    with daemon.connect() as client:
+        assert client.show("quiet").durable_tokens == 107
+    daemon.stop()
+    manager.settle()
+    assert manager.held == {}
+    daemon.start()
+
+
+def kill_under_load(daemon: Daemon, rounds: int) -> None:
     seed = int(os.environ.get("LAGKV_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
     print(f"{rounds} kills; again with LAGKV_SEED={seed}")
     moments = random.Random(seed)
-    daemon = make_daemon("--log-level", "warning")
     writers = [Writer(f"session-{index}", seed + index) for index in range(WRITERS)]
     for _ in range(rounds):
         threads = [threading.Thread(target=writer.work, args=(str(daemon.socket),)) for writer in writers]
