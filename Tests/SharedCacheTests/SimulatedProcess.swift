@@ -12,9 +12,10 @@ final class SimulatedProcess {
     let keeper: SimulatedKeeper
     private let world: World
 
-    init(disk: SimulatedDisk, world: World, settings: CacheSettings) {
+    /// - Parameter kept: what the service manager has from the life before.
+    init(disk: SimulatedDisk, world: World, settings: CacheSettings, kept: [KeptSlabs] = []) {
         self.world = world
-        keeper = SimulatedKeeper(life)
+        keeper = SimulatedKeeper(life, kept)
         let numbers = SeededNumbers(seed: world.numbers.next())
         cache = SessionCache(
             device: SimulatedDevice(disk: disk, world: world, life: life),
@@ -36,18 +37,25 @@ final class SimulatedProcess {
 @CacheLoop
 final class SimulatedKeeper: SlabKeeper {
     private let life: Life
+    /// From the life before, and not let go.
+    private(set) var kept: [KeptSlabs]
     private var held: [ObjectID: (slab: SharedMemory, control: SharedMemory)] = [:]
 
-    nonisolated init(_ life: Life) { self.life = life }
+    nonisolated init(_ life: Life, _ kept: [KeptSlabs]) {
+        self.life = life
+        self.kept = kept
+    }
 
-    var count: Int { held.count }
+    var count: Int { held.count + kept.count }
 
     func keep(_ slab: SharedMemory, _ control: SharedMemory, of id: ObjectID) {
         if !life.hasEnded { held[id] = (slab, control) }
     }
 
     func letGo(of id: ObjectID) {
-        if !life.hasEnded { held[id] = nil }
+        guard !life.hasEnded else { return }
+        held[id] = nil
+        kept.removeAll { $0.id == id }
     }
 
     /// The files as they are now: what tasks of a process that has ended still do to them has not happened.
@@ -57,7 +65,7 @@ final class SimulatedKeeper: SlabKeeper {
             copy.copy(0..<memory.byteCount, of: memory, to: 0)
             return copy
         }
-        return held.map { KeptSlabs(id: $0.key, slab: copy($0.value.slab), control: copy($0.value.control)) }
+        return kept + held.map { KeptSlabs(id: $0.key, slab: copy($0.value.slab), control: copy($0.value.control)) }
     }
 }
 

@@ -23,6 +23,8 @@ final class Simulation {
     /// What the service manager has for the next life.
     private var kept: [KeptSlabs] = []
     private(set) var tokensRescued = 0
+    /// Sessions left alone by a life that could not write what was kept of them.
+    private(set) var lateRescues = 0
     private var clientsAtWork = 0
     private let clientDone = Signal()
 
@@ -66,11 +68,11 @@ final class Simulation {
 
     private func start() async {
         do throws(CacheError) {
-            try await process.cache.start(with: kept)
+            try await process.cache.start(with: process.keeper.kept)
         } catch {
             world.fail("the daemon does not start on a healthy disk: \(error)")
         }
-        kept = []
+        if !process.keeper.kept.isEmpty { world.fail("what was kept of \(process.keeper.kept.count) sessions is not let go") }
         tokensRescued += process.cache.metrics.tokensRescued
         await recover()
     }
@@ -114,8 +116,8 @@ final class Simulation {
         for session in sessions.values { session.durable = max(session.durable, session.durableInControlPage) }
         // Without a loss of power the kernel remembers what was not synced, and the service manager what it was given.
         losesPower = world.numbers.number(in: 0...3) > 0
+        kept = losesPower ? [] : process.keeper.snapshot()
         if !losesPower {
-            kept = process.keeper.snapshot()
             for (key, session) in sessions { if let tokens = tokensInReach(key) { session.durable = max(session.durable, tokens) } }
         }
         process.kill()
@@ -148,10 +150,26 @@ final class Simulation {
         // Whoever waited in the last life finds out that it is over.
         await world.turn()
         if losesPower { disk.crash(&world.numbers) }
+        if !kept.isEmpty, world.numbers.once(in: 4) { await liveOnFullDisk() }
         disk.faults = Faults()
-        process = SimulatedProcess(disk: disk, world: world, settings: plan.settings)
+        process = SimulatedProcess(disk: disk, world: world, settings: plan.settings, kept: kept)
         await start()
         process.cache.settings = plan.settings
+    }
+
+    /// A life that can make nothing durable of what was kept, and leaves it for the next.
+    private func liveOnFullDisk() async {
+        disk.faults = Faults(byteLimit: disk.usedBytes)
+        process = SimulatedProcess(disk: disk, world: world, settings: plan.settings, kept: kept)
+        do throws(CacheError) {
+            try await process.cache.start(with: kept)
+        } catch {
+            world.fail("the daemon does not start on a full disk: \(error)")
+        }
+        kept = process.keeper.kept
+        lateRescues += kept.count
+        process.kill()
+        await world.turn()
     }
 
     /// Ends the faults and the shortage, and waits until nothing waits for the disk.
@@ -171,6 +189,7 @@ final class Simulation {
         if process.keeper.count != 0 { world.fail("\(process.keeper.count) sessions' memory is still held after a stop") }
         // Who stops in good order may lose power afterwards.
         losesPower = world.numbers.once(in: 2)
+        kept = []
         process.kill()
     }
 

@@ -23,6 +23,7 @@ struct SimulationTests {
         if Seeds.isWhole {
             #expect(totals.crashes > 50)
             #expect(totals.tokensRescued > 100)
+            #expect(totals.lateRescues > 5)
         }
     }
 
@@ -48,6 +49,7 @@ struct SimulationTests {
         /// By the daemon's last life of each seed.
         var slabsReused = 0
         var tokensRescued = 0
+        var lateRescues = 0
     }
 
     private func run(_ weather: Plan.Weather, seeds: Int, name: String = #function) async -> Totals {
@@ -60,6 +62,7 @@ struct SimulationTests {
                 totals.crashes += outcome.value?.crashes ?? 0
                 totals.slabsReused += outcome.value?.slabsReused ?? 0
                 totals.tokensRescued += outcome.value?.tokensRescued ?? 0
+                totals.lateRescues += outcome.value?.lateRescues ?? 0
                 if let failure = outcome.failure {
                     return (
                         totals,
@@ -70,7 +73,7 @@ struct SimulationTests {
             return (totals, nil)
         }
         print("simulation, \(weather): \(totals.operations) operations, \(totals.crashes) crashes, \(totals.slabsReused) slabs reused, "
-            + "\(totals.tokensRescued) tokens rescued")
+            + "\(totals.tokensRescued) tokens rescued, those of \(totals.lateRescues) sessions by a later life")
         if let failure { Issue.record("\(failure)") }
         return totals
     }
@@ -83,7 +86,8 @@ struct SimulationTests {
             await simulation.run()
             return Totals(
                 operations: simulation.operations, crashes: simulation.crashes,
-                slabsReused: simulation.process.cache.metrics.slabsReused, tokensRescued: simulation.tokensRescued)
+                slabsReused: simulation.process.cache.metrics.slabsReused, tokensRescued: simulation.tokensRescued,
+                lateRescues: simulation.lateRescues)
         }
     }
 }
