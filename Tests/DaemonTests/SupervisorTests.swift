@@ -20,6 +20,15 @@ struct SupervisorTests {
         }
     }
 
+    @Test("what it held for an earlier process is told from the listening socket by its name, in any order")
+    func kept() throws {
+        let environment = ["LISTEN_PID": "42", "LISTEN_FDS": "4", "LISTEN_FDNAMES": "slabs-a:lagkvd.socket:slabs-b:slabs-a"]
+        let supervisor = try Supervisor(environment: environment, processID: 42)
+        #expect(supervisor.listener == 4)
+        #expect(supervisor.kept == ["a": [3, 6], "b": [5]])
+        #expect(try Supervisor(environment: environment, processID: 43).kept.isEmpty)
+    }
+
     @Test("the watchdog is told twice as often as it is due")
     func watchdog() throws {
         let environment = ["WATCHDOG_PID": "42", "WATCHDOG_USEC": "30000000"]
@@ -35,5 +44,7 @@ struct SupervisorTests {
         #expect(SupervisorMessage.stopping(patience: .seconds(2)).text == "STOPPING=1\nEXTEND_TIMEOUT_USEC=2000000")
         #expect(SupervisorMessage.status("a\nREADY=1").text == "STATUS=a READY=1")
         #expect(SupervisorMessage.watchdog.text == "WATCHDOG=1")
+        #expect(SupervisorMessage.keep(name: "a").text == "FDSTORE=1\nFDNAME=slabs-a")
+        #expect(SupervisorMessage.letGo(name: "a").text == "FDSTOREREMOVE=1\nFDNAME=slabs-a")
     }
 }

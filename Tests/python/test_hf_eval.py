@@ -106,13 +106,15 @@ def test_results_go_on_where_they_stopped(tmp_path):
 
 def test_a_plot_has_a_panel_a_task_and_curves_over_ratios_and_over_recalled_chunks(tmp_path, monkeypatch):
     pyplot = pytest.importorskip("matplotlib.pyplot", reason="matplotlib is not installed: .ci/python-env installs it")
-    cell = {"task": "passkey", "question": "after", "digits": 16, "tokens": 2048, "score": 1.0}
+    cell = {"task": "passkey", "question": "after", "digits": 16, "tokens": 2048, "score": 1.0, "n": 40}
     rows = [
         cell | {"method": method, "keep_ratio": ratio, "share": ratio + recalled}
         for method, recalled in (("lagkv", 0.0), ("lagkv+1", 0.1), ("lagkv+2", 0.2))
         for ratio in (0.125, 0.25)
     ]
-    rows.append({"task": "nll", "tokens": 512, "method": "full", "keep_ratio": 1.0, "share": 1.0, "score": 2.5})
+    rows.append({"task": "nll", "tokens": 512, "method": "full", "keep_ratio": 1.0, "share": 1.0, "score": 2.5, "n": 12})
+    # Too few samples to stand beside the others.
+    rows.append(cell | {"method": "h2o", "keep_ratio": 0.25, "share": 0.25, "n": 19})
     drawn = []
     monkeypatch.setattr(pyplot, "close", drawn.append)
     results.plot(rows, tmp_path / "plot.png")
