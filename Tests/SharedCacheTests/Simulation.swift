@@ -118,7 +118,7 @@ final class Simulation {
         losesPower = world.numbers.number(in: 0...3) > 0
         kept = losesPower ? [] : process.keeper.snapshot()
         if !losesPower {
-            for (key, session) in sessions { if let tokens = tokensInReach(key) { session.durable = max(session.durable, tokens) } }
+            for (key, session) in sessions { session.durable = max(session.durable, tokensInReach(key) ?? 0) }
         }
         process.kill()
         crashes += 1
@@ -130,8 +130,9 @@ final class Simulation {
     /// motion.
     private func tokensInReach(_ key: Key) -> Int? {
         guard
-            let session = process.cache.sessions[SessionCache.SessionKey(owner: key.owner, name: key.name)], let resident = session.resident,
-            session.staged.isEmpty, resident.slabs.generation.isMultiple(of: 2), session.files.durableTokens == session.files.tokens,
+            let session = process.cache.sessions[SessionCache.SessionKey(owner: key.owner, name: key.name)],
+            let resident = session.resident, resident.slabs.generation.isMultiple(of: 2),
+            session.staged.isEmpty, session.files.durableTokens == session.files.tokens,
             let model = sessions[key], model.changesUnderWay == 0
         else { return nil }
         return min(resident.currentTokens, model.visible.count)

@@ -72,8 +72,9 @@ struct SimulationTests {
             }
             return (totals, nil)
         }
-        print("simulation, \(weather): \(totals.operations) operations, \(totals.crashes) crashes, \(totals.slabsReused) slabs reused, "
-            + "\(totals.tokensRescued) tokens rescued, those of \(totals.lateRescues) sessions by a later life")
+        print(
+            "simulation, \(weather): \(totals.operations) operations, \(totals.crashes) crashes, \(totals.slabsReused) slabs reused, "
+                + "\(totals.tokensRescued) tokens rescued, \(totals.lateRescues) sessions left to a later life")
         if let failure { Issue.record("\(failure)") }
         return totals
     }
